@@ -1,0 +1,81 @@
+"""The shipped studies are right: they validate, are pinned, and compare like with like."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from fairtune import params
+
+ROOT = Path(__file__).parent.parent
+STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
+REFERENCE = ROOT / "studies" / "imdb-roberta.yaml"
+# Ranges within which each kind of method is known to train well.
+RATES = {"full": (1e-5, 1e-4), "lora": (1e-4, 3e-3), "qlora": (1e-4, 3e-3), "ia3": (1e-3, 1e-2)}
+
+
+def document(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_committed_parameters_are_the_embedded_study_byte_for_byte() -> None:
+    embedded = ROOT / "studies" / "embedded.yaml"
+    assert (ROOT / "params.yaml").read_bytes() == embedded.read_bytes()
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_is_complete_and_validates(path: Path) -> None:
+    study = params.load(path)
+    assert set(study.methods) == {"full", "lora", "qlora", "ia3"}
+    written = document(path)
+    # A study that leaves a key of training out would follow a default that changes one day.
+    for section in ("subset", "train", "compare", "report"):
+        assert set(written[section]) == set(
+            params.Params.model_fields[section].annotation.model_fields
+        )
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_lora_and_qlora_differ_in_how_frozen_weights_are_stored_and_in_nothing_else(
+    path: Path,
+) -> None:
+    methods = document(path)["methods"]
+    assert methods["qlora"] == {**methods["lora"], "quantize": "nf4"}
+    assert "quantize" not in methods["lora"]
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_each_method_has_a_learning_rate_of_its_own_kind(path: Path) -> None:
+    for name, method in params.load(path).methods.items():
+        low, high = RATES[name]
+        assert low <= method.learning_rate <= high
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_holds_no_anchors(path: Path) -> None:
+    # `dvc exp run -S` would write through an anchor into every place that uses it.
+    assert not re.search(r"(^|[\s:\[,])[&*][A-Za-z]", re.sub(r"#.*", "", path.read_text()))
+
+
+def test_the_reference_study_is_pinned_and_as_large_as_it_should_be() -> None:
+    study = params.load(REFERENCE)
+    assert study.model.name == "FacebookAI/roberta-base"
+    assert study.data.source == "stanfordnlp/imdb"
+    for revision in (study.model.revision, study.data.revision):
+        assert re.fullmatch(r"[0-9a-f]{40}", revision or "")
+    assert (study.data.split, study.data.test_split) == ("train", "test")
+    assert (study.subset.train, study.subset.test) == (3000, 2000)
+    assert study.encode.max_length == 512
+    assert len(study.seeds) >= 3
+
+
+def test_the_embedded_study_fetches_nothing() -> None:
+    study = params.load(ROOT / "params.yaml")
+    assert study.data.source.startswith("package:")
+    assert study.model.name.startswith("package:")
+    assert study.subset.test >= 400
