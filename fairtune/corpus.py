@@ -1,0 +1,269 @@
+"""Read labelled texts from a file, a folder, a package or the Hub, and clean them.
+
+A corpus is a `datasets.Dataset` with the columns row_id (string), text (string) and label: a
+string as read, a ClassLabel once cleaned.
+"""
+
+from __future__ import annotations
+
+import glob
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import ClassLabel, Dataset, Features, Value
+
+from fairtune.errors import UserError, chain, did_you_mean, one_line
+from fairtune.params import Data
+from fairtune.progress import at_terminal
+from fairtune.sources import local_path, reading, reason
+
+# A match begins where white space does, so that a long run of blanks is walked through once.
+BREAK = re.compile(r"(?<!\s)\s*(?:<br\s*/?>\s*)+", flags=re.IGNORECASE)
+READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+TEXT = {"string", "large_string"}
+COLUMNS = ("row_id", "text", "label")
+# What the readers raise, or say, about a file without rows.
+NO_ROWS = {
+    "EmptyDataError",
+    "StopIteration",
+    "SchemaInferenceError",
+    'Instruction "train" corresponds to no data!',
+    "BatchSize must be greater than 0, got 0",
+    "Parquet file size is 0 bytes",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """Rows left out of the corpus, counted by reason."""
+
+    empty: int
+    """Rows without a text or a label."""
+    duplicates: int
+    """Later copies of a text that occurs before with the same label."""
+    contradictions: int
+    """All copies of a text that occurs with different labels."""
+
+    def __str__(self) -> str:
+        """Return the counts in words, those of nothing left out."""
+        return ", ".join(f"{count:,} {why}" for why, count in asdict(self).items() if count)
+
+
+def read(data: Data, split: str) -> Dataset:
+    """Read one split of the source as row_id, text and label, in the source's order.
+
+    Raises:
+        UserError: the source cannot be had or read, or a column is not there or not of its kind.
+    """
+    rows = _load(data, split)
+    columns = {key: getattr(data, key) for key in ("text_column", "label_column")}
+    for key, column in [*columns.items(), *(("where", column) for column in data.where)]:
+        if column not in rows.column_names:
+            raise UserError(
+                f"data.{key}: '{data.source}' has no column '{column}'; "
+                f"{did_you_mean(column, rows.column_names)}"
+            )
+    kept = _matching(rows, data)
+    texts, labels = _texts(rows, data), _labels(rows, data)
+    return Dataset.from_dict(
+        {
+            "row_id": [f"{split}/{index}" for index in kept],
+            "text": [texts[index] for index in kept],
+            "label": [labels[index] for index in kept],
+        },
+        features=Features(dict.fromkeys(COLUMNS, Value("string"))),
+    )
+
+
+def _load(data: Data, split: str) -> Dataset:
+    """Load the source; a local one leaves no copy in the cache of `datasets`."""
+    # What goes wrong is said once, by `reading`.
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    if not at_terminal():
+        datasets.disable_progress_bars()
+    path = local_path(data.source, key="data.source")
+    with reading(data.source, data.revision, key="data.source") as name:
+        if path is None:
+            return _from_hub(name, data, split)
+        with tempfile.TemporaryDirectory() as cache:
+            if path.is_dir():
+                return _from_hub(name, data, split, cache_dir=cache, keep_in_memory=True)
+            return _from_file(path, data, cache_dir=cache, keep_in_memory=True)
+
+
+def _from_hub(name: str, data: Data, split: str, **options: Any) -> Dataset:
+    """Load one split of a Hub dataset, or of a folder in the Hub's format."""
+    try:
+        return datasets.load_dataset(
+            name,
+            data.config,
+            split=split,
+            revision=data.revision,
+            # The split is hashed by its content. Hub metadata is often out of date.
+            verification_mode="no_checks",
+            **options,
+        )
+    except ValueError as error:
+        what = one_line(error)
+        if "split" in what.lower():
+            key = "split" if split == data.split else "test_split"
+            raise UserError(f"data.{key}: '{data.source}': {what}") from error
+        if "config" in what.lower():
+            raise UserError(f"data.config: '{data.source}': {what}") from error
+        raise
+
+
+def _from_file(path: Path, data: Data, **options: Any) -> Dataset:
+    """Load a CSV, TSV, JSONL or Parquet file."""
+    ending = path.suffix.lower()
+    if ending not in READERS:
+        raise UserError(f"data.source: '{path}' ends in none of {', '.join(READERS)}")
+    if data.test_split is not None:
+        raise UserError(
+            f"data.test_split: '{data.test_split}' is not right: the file '{path}' has no splits; "
+            "drop the key, or give a folder with a file for each split"
+        )
+    if READERS[ending] == "csv":
+        # pandas would take the words NA, None and null for gaps, and a text of digits for a number.
+        options |= {"sep": "\t" if ending == ".tsv" else ",", "converters": {data.text_column: str}}
+        options |= {"keep_default_na": False, "na_values": [""]}
+    try:
+        return datasets.load_dataset(
+            READERS[ending], data_files=glob.escape(str(path)), split="train", **options
+        )
+    except Exception as error:
+        links = list(chain(error))
+        if any(isinstance(link, UnicodeDecodeError) for link in links):
+            raise UserError(f"data.source: '{path}' is not UTF-8 text; convert it") from error
+        words = {type(link).__name__ for link in links} | {reason(error)}
+        if NO_ROWS & words:
+            raise UserError(f"data.source: '{path}' is empty: it has no rows") from error
+        raise
+
+
+def _matching(rows: Dataset, data: Data) -> list[int]:
+    """Return the numbers of the rows that `data.where` keeps."""
+    kept = list(range(len(rows)))
+    for column, value in data.where.items():
+        values = _values(rows, column, data)
+        kept = [index for index in kept if values[index] == value]
+        if not kept:
+            raise UserError(f"data.where: no row of '{data.source}' has {column} = {value!r}")
+    return kept
+
+
+def _values(rows: Dataset, column: str, data: Data) -> list[Any]:
+    try:
+        values: list[Any] = rows[column][:]
+    except UnicodeDecodeError as error:  # JSON and Parquet are decoded only now
+        raise UserError(f"data.source: '{data.source}' is not UTF-8 text; convert it") from error
+    return values
+
+
+def _texts(rows: Dataset, data: Data) -> list[str | None]:
+    """Return the column of texts as it is."""
+    kind = getattr(rows.features[data.text_column], "dtype", "lists")
+    if kind not in TEXT:
+        raise UserError(
+            f"data.text_column: '{data.text_column}' of '{data.source}' holds {kind}, not text"
+        )
+    return _values(rows, data.text_column, data)
+
+
+def _labels(rows: Dataset, data: Data) -> list[str | None]:
+    """Return the column of labels as text: 1, 1.0 and '1' are the same class."""
+    feature = rows.features[data.label_column]
+    values = _values(rows, data.label_column, data)
+    if isinstance(feature, ClassLabel):
+        # Rows without a label carry -1 in the Hub's format.
+        return [None if n is None or n < 0 else feature.int2str(n) for n in values]
+    return [_label(value, data) for value in values]
+
+
+def _label(value: Any, data: Data) -> str | None:
+    match value:
+        case None:
+            return None
+        case bool() | str():
+            return str(value).strip() or None
+        case int() | float() if value == value and float(value).is_integer():
+            return str(int(value))
+        case float() if value != value:  # not a number: a gap in a column of numbers
+            return None
+    raise UserError(
+        f"data.label_column: '{data.label_column}' of '{data.source}' holds {value!r}; "
+        "a class is a string or a whole number"
+    )
+
+
+def clean(
+    corpus: Mapping[str, Dataset], *, label_names: list[str] | None = None
+) -> tuple[dict[str, Dataset], Dropped]:
+    """Treat HTML line breaks as white space and drop empty, repeated and contradictory rows.
+
+    Copies are looked for across all the splits given: a text never stands in two of them.
+
+    Raises:
+        UserError: fewer than two classes are left, or the names given are too few or too many.
+    """
+    rows = [
+        (split, row_id, BREAK.sub(" ", text or "").strip(), label)
+        for split, part in corpus.items()
+        for row_id, text, label in zip(*(part[name][:] for name in COLUMNS), strict=True)
+    ]
+    seen: dict[str, set[str]] = {}
+    for _, _, text, label in rows:
+        if text and label is not None:
+            seen.setdefault(text, set()).add(label)
+    labels = sorted({label for of_text in seen.values() for label in of_text}, key=_natural)
+    names = _names(labels, label_names)
+    kept: dict[str, list[tuple[str, str, int]]] = {split: [] for split in corpus}
+    dropped = Counter(empty=0, duplicates=0, contradictions=0)
+    for split, row_id, text, label in rows:
+        if not text or label is None:
+            dropped["empty"] += 1
+        elif text not in seen:
+            dropped["duplicates"] += 1
+        elif len(seen[text]) > 1:
+            dropped["contradictions"] += 1
+        else:
+            del seen[text]
+            kept[split].append((row_id, text, labels.index(label)))
+    pools = {split: _pool(part, names) for split, part in kept.items()}
+    return pools, Dropped(**dropped)
+
+
+def _pool(rows: list[tuple[str, str, int]], names: list[str]) -> Dataset:
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    kinds = (Value("string"), Value("string"), ClassLabel(names=names))
+    return Dataset.from_dict(
+        dict(zip(COLUMNS, columns, strict=True)),
+        features=Features(dict(zip(COLUMNS, kinds, strict=True))),
+    )
+
+
+def _names(labels: list[str], names: list[str] | None) -> list[str]:
+    """Return the names to show for the classes."""
+    if len(labels) < 2:
+        raise UserError(
+            "data.label_column: a comparison needs two classes or more; found "
+            f"{repr(labels[0]) + ' alone' if labels else 'no label'}"
+        )
+    if names is not None and (len(names) != len(labels) or len(set(names)) != len(names)):
+        raise UserError(
+            f"data.label_names: {names} is not right; expected {len(labels)} different names, for "
+            f"{', '.join(labels)} in this order"
+        )
+    return names or labels
+
+
+def _natural(label: str) -> tuple[bool, int, str]:
+    """Sort whole numbers by value and before words."""
+    number = int(label) if re.fullmatch(r"[+-]?[0-9]{1,18}", label) else None
+    return (number is None, number or 0, label)
