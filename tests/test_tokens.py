@@ -1,0 +1,190 @@
+"""The token cache: every kind of tokenizer, cut where it should be, once for all methods."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from transformers import AutoTokenizer
+
+from fairtune import encoded, tokens
+from fairtune.errors import UserError
+from fairtune.params import Model
+from tests import tiny
+
+Encoder = Callable[..., Path]
+# WordPiece, byte-level BPE, two unigram models of SentencePiece, and a tokenizer.json alone.
+KINDS = {
+    "bert": ("BertTokenizer", "[CLS]", "[SEP]"),
+    "roberta": ("RobertaTokenizer", "<s>", "</s>"),
+    "xlm-roberta": ("XLMRobertaTokenizer", "<s>", "</s>"),
+    "deberta-v2": ("DebertaV2Tokenizer", "[CLS]", "[SEP]"),
+    "modernbert": ("TokenizersBackend", "[CLS]", "[SEP]"),
+}
+TEXTS = [text for text, _ in tiny.reviews(30)] + ["short", "x" * 400]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_tokenizer_of_each_kind_gives_ids_that_read_as_the_text(
+    encoder: Encoder, kind: str
+) -> None:
+    tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+    name, first, last = KINDS[kind]
+    assert type(tokenizer).__name__ == name
+    made = tokens.encode(tokenizer, TEXTS[:5], max_length=60)
+    for text, ids in zip(TEXTS[:5], made.ids, strict=True):
+        assert tokenizer.convert_ids_to_tokens([ids[0], ids[-1]]) == [first, last]
+        read = tokenizer.decode(ids, skip_special_tokens=True)
+        assert read.lower().replace(" ", "") == text.lower().replace(" ", "")
+        assert tokenizer.unk_token_id not in ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("max_length", [4, 12, 20])
+def test_texts_are_cut_at_max_length_special_tokens_included(
+    encoder: Encoder, kind: str, max_length: int
+) -> None:
+    tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+    whole = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
+    made = tokens.encode(tokenizer, TEXTS, max_length=max_length)
+    assert [len(ids) for ids in made.ids] == [min(length, max_length) for length in whole]
+    assert made.truncated == sum(length > max_length for length in whole)
+    assert all(ids[-1] == tokenizer.sep_token_id for ids in made.ids)
+
+
+def test_chunks_change_nothing(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = tokens.load_tokenizer(Model(name=str(encoder())))
+    at_once = tokens.encode(tokenizer, TEXTS, max_length=12)
+    monkeypatch.setattr(tokens, "CHUNK", 7)
+    assert tokens.encode(tokenizer, TEXTS, max_length=12) == at_once
+
+
+def test_the_summary_counts_what_is_there() -> None:
+    made = tokens.Tokens(ids=[[1] * 3, [1] * 8, [1] * 8, [1] * 5], truncated=1)
+    assert tokens.summary(made) == {
+        "rows": 4,
+        "tokens": 24,
+        "mean_length": 6.0,
+        "median_length": 6,
+        "longest": 8,
+        "truncated_share": 0.25,
+    }
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "mpnet", "distilbert"])
+def test_a_length_beyond_the_model_s_positions_is_refused_and_the_limit_works(
+    encoder: Encoder, kind: str
+) -> None:
+    import torch
+    from transformers import AutoModel
+
+    tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+    tokens.check_length(tokenizer, tiny.POSITIONS)
+    with pytest.raises(UserError, match=r"^encode\.max_length: 65 is beyond .* at most 64$"):
+        tokens.check_length(tokenizer, tiny.POSITIONS + 1)
+    ids = tokens.encode(tokenizer, ["long " * 200], max_length=tiny.POSITIONS).ids
+    assert len(ids[0]) == tiny.POSITIONS
+    model = AutoModel.from_pretrained(encoder(kind)).eval()
+    assert model(torch.tensor(ids)).last_hidden_state.shape[1] == tiny.POSITIONS
+
+
+def test_relative_positions_have_no_limit(encoder: Encoder) -> None:
+    tokenizer = tokens.load_tokenizer(Model(name=str(encoder("deberta-v2"))))
+    tokens.check_length(tokenizer, 4 * tiny.POSITIONS)
+
+
+def test_the_tokenizer_s_own_limit_counts_where_it_is_lower(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    folder = shutil.copytree(encoder(), tmp_path / "bert")
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 20}))
+    tokenizer = tokens.load_tokenizer(Model(name=str(folder)))
+    with pytest.raises(UserError, match="at most 20"):
+        tokens.check_length(tokenizer, 21)
+
+
+def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(tmp_path: Path) -> None:
+    tiny.write_encoder(tmp_path / "bert", vocab_size=50)
+    with pytest.raises(UserError, match="has 200 tokens and its model 50: they do not belong"):
+        tokens.load_tokenizer(Model(name=str(tmp_path / "bert")))
+
+
+def test_a_tokenizer_without_padding_token_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+    folder = shutil.copytree(encoder("modernbert"), tmp_path / "modernbert")
+    settings = folder / "tokenizer_config.json"
+    content = json.loads(settings.read_text())
+    del content["pad_token"]
+    settings.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="has no padding token"):
+        tokens.load_tokenizer(Model(name=str(folder)))
+
+
+def test_the_saved_tokenizer_gives_the_same_ids(tmp_path: Path, encoder: Encoder) -> None:
+    for kind in KINDS:
+        tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+        tokenizer.save_pretrained(tmp_path / kind)
+        again = AutoTokenizer.from_pretrained(tmp_path / kind)
+        assert again(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
+
+
+def test_where_a_tokenizer_was_found_does_not_change_its_hash(
+    tmp_path: Path, encoder: Encoder
+) -> None:
+    hashes = set()
+    for name in ("here", "there"):
+        folder = shutil.copytree(encoder("roberta"), tmp_path / name)
+        tokens.load_tokenizer(Model(name=str(folder))).save_pretrained(tmp_path / name / "saved")
+        hashes.add(tokens.folder_hash(tmp_path / name / "saved"))
+    assert len(hashes) == 1
+    (tmp_path / "there" / "saved" / "tokenizer_config.json").write_text("{}")
+    assert tokens.folder_hash(tmp_path / "there" / "saved") not in hashes
+
+
+# On disk
+
+
+def cache(path: Path, ids: list[list[int]]) -> encoded.Encoded:
+    row_ids = [f"train/{index}" for index in range(len(ids))]
+    encoded.write(path, row_ids=row_ids, labels=[index % 2 for index in range(len(ids))], ids=ids)
+    return encoded.read(path)
+
+
+def test_the_cache_gives_back_what_was_written(tmp_path: Path) -> None:
+    ids = [[1, 2, 3], [4], [5, 6]]
+    rows = cache(tmp_path / "train.parquet", ids)
+    assert len(rows) == 3
+    assert [rows.row(index).tolist() for index in range(3)] == ids
+    assert rows.lengths.tolist() == [3, 1, 2]
+    assert rows.labels.tolist() == [0, 1, 0]
+    assert rows.row_ids == ["train/0", "train/1", "train/2"]
+    assert rows.tokens.dtype == np.int32
+
+
+def test_the_cache_is_the_same_to_the_byte_and_its_hash_knows_every_token(tmp_path: Path) -> None:
+    one = cache(tmp_path / "1.parquet", [[1, 2], [3]])
+    same = cache(tmp_path / "2.parquet", [[1, 2], [3]])
+    assert (tmp_path / "1.parquet").read_bytes() == (tmp_path / "2.parquet").read_bytes()
+    assert one.sha256() == same.sha256()
+    others = ([[1, 2], [4]], [[1], [2, 3]], [[1, 2, 3], []])
+    hashes = {cache(tmp_path / "3.parquet", ids).sha256() for ids in others}
+    assert len(hashes | {one.sha256()}) == 4
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1", "another table"])
+def test_a_cache_that_is_missing_or_broken_names_the_stage_that_makes_it(
+    tmp_path: Path, content: bytes | str | None
+) -> None:
+    path = tmp_path / "train.parquet"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        pq.write_table(pa.table({"x": [1]}), path)
+    with pytest.raises(UserError, match=r"train\.parquet: .*; run `dvc repro (--force )?encode`$"):
+        encoded.read(path)
