@@ -1,0 +1,108 @@
+"""Prove that what was saved predicts what was recorded: load it in a new process and compare.
+
+usage: python -m fairtune.reload METHOD SEED
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fairtune import encoded, errors, experiment, layout, params, progress, results
+from fairtune.errors import UserError
+from fairtune.files import read_json
+from fairtune.params import Params
+
+# Largest difference of a probability. On one machine the two passes agree to the bit; bf16 on
+# another processor rounds differently by up to about this much.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """How far the reloaded model is from the recorded predictions."""
+
+    rows: int
+    largest_difference: float
+    """Of a class probability."""
+    changed: int
+    """Rows whose predicted class is another."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within the tolerance."""
+        return self.largest_difference <= TOLERANCE
+
+
+def prove(study: Params, *, name: str, seed: int) -> Proof:
+    """Load a finished run's weights and predict the test rows again.
+
+    Raises:
+        UserError: the run or its weights are not there.
+    """
+    run = results.read_run(name, seed)
+    manifest = read_json(layout.ENCODED / layout.MANIFEST, made_by="encode")
+    rows = encoded.read(layout.ENCODED / "test.parquet")
+    if rows.row_ids != run.predictions.row_ids:
+        raise UserError(f"models/{name}/{seed}: tested on other rows; run `dvc repro`")
+    from fairtune import device, prediction, speed
+
+    chosen = device.choose(study.train)
+    model = load(study, name=name, seed=seed, labels=len(manifest["labels"]), chosen=chosen)
+    speed.prepare(model, chosen)
+    again = prediction.predict(
+        model,
+        rows,
+        batch_size=study.train.evaluation_batch_size,
+        pad_token_id=manifest["pad_token_id"],
+        device=chosen,
+    )
+    gap = np.abs(again.probabilities - run.predictions.probabilities)
+    return Proof(
+        rows=len(rows),
+        largest_difference=float(gap.max()),
+        changed=int((again.predicted != run.predictions.predicted).sum()),
+    )
+
+
+def load(study: Params, *, name: str, seed: int, labels: int, chosen: Any) -> Any:
+    """Return the trained model from its folder: the whole model, or base and adapter."""
+    from peft import PeftModel
+    from transformers import AutoModelForSequenceClassification
+
+    from fairtune import methods
+
+    folder = layout.run_folder(name, seed) / layout.WEIGHTS
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
+    method = study.method(name)
+    if method.adapter is None:
+        whole = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        return whole.to(chosen.torch_device)
+    config = methods.load_config(study.model, labels=labels)
+    head = study.model.head or methods.head_modules(config)
+    base, _ = methods.load_base(study.model, method, config=config, head=head, device=chosen)
+    return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
+
+
+def main() -> None:
+    """Prove one run, or fail."""
+    progress.quiet_libraries()
+    study = params.load()
+    name, seed = experiment.arguments(sys.argv[1:], study, command="fairtune.reload")
+    proof = prove(study, name=name, seed=seed)
+    line = (
+        f"{name} seed {seed}: {proof.rows} rows predicted again, largest difference of a "
+        f"probability {proof.largest_difference:.2g} (tolerance {TOLERANCE}), "
+        f"{proof.changed} other classes"
+    )
+    if not proof.holds:
+        raise UserError(f"{line}: the weights are not those of the record")
+    print(f"reload: {line}")
+
+
+if __name__ == "__main__":
+    errors.run(main)
