@@ -1,0 +1,74 @@
+"""Runs that differ in what they should share are not compared."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from fairtune import fairness
+from fairtune.errors import UserError
+from fairtune.results import Run
+from tests.studies import make_runs
+
+
+def changed(run: Run, part: str, **values: Any) -> Run:
+    """Return a run whose record differs in one part."""
+    new = getattr(run.record, part).model_copy(update=values)
+    return dataclasses.replace(run, record=run.record.model_copy(update={part: new}))
+
+
+def test_runs_that_share_everything_pass() -> None:
+    fairness.check(make_runs(seeds=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "named"),
+    [
+        ("device", {"precision": "fp32"}, "precision"),
+        ("device", {"name": "another GPU"}, "name of the device"),
+        ("data", {"subset_sha256": "0"}, "training, validation and test rows"),
+        ("data", {"order_sha256": "0"}, "order of the training rows"),
+        ("data", {"steps": 7}, "optimizer steps"),
+        ("execution", {"optimizer": "SGD"}, "optimizer"),
+        ("execution", {"captured_steps": 0}, "replay as CUDA graphs"),
+    ],
+)
+def test_a_difference_that_is_not_declared_is_refused_by_name(
+    part: str, values: dict[str, Any], named: str
+) -> None:
+    runs = make_runs(seeds=(1, 2))
+    if part == "execution" and "captured_steps" in values:
+        other = 5 if runs["full"][0].record.execution.captured_steps == 0 else 0
+        values = {"captured_steps": other}
+    runs["lora"][1] = changed(runs["lora"][1], part, **values)
+    with pytest.raises(UserError, match=f"differ in: {named}.*lora with seed 2"):
+        fairness.check(runs)
+
+
+def test_another_version_of_a_library_is_named_with_both_versions() -> None:
+    runs = make_runs()
+    record = runs["ia3"][0].record
+    versions = record.versions | {"torch": "9.9.9"}
+    other = record.model_copy(update={"versions": versions})
+    runs["ia3"][0] = dataclasses.replace(runs["ia3"][0], record=other)
+    with pytest.raises(UserError, match=r"library versions: .*torch .*torch 9\.9\.9"):
+        fairness.check(runs)
+
+
+def test_another_first_head_of_the_same_seed_is_refused() -> None:
+    runs = make_runs()
+    other = runs["qlora"][0].record.model_copy(update={"head_sha256": "0"})
+    runs["qlora"][0] = dataclasses.replace(runs["qlora"][0], record=other)
+    with pytest.raises(UserError, match="first weights of the head"):
+        fairness.check(runs)
+
+
+def test_the_manifest_holds_what_is_shared_and_each_methods_own_block() -> None:
+    manifest = fairness.manifest(make_runs(seeds=(1, 2)))
+    assert set(fairness.IDENTICAL) == set(manifest["identical"])
+    assert set(manifest["by_design"]) == {"full", "lora", "qlora", "ia3"}
+    assert manifest["by_design"]["qlora"]["quantize"] == "nf4"
+    assert "adapter" not in manifest["by_design"]["full"]
+    assert set(manifest["identical_by_seed"]["order of the training rows"]) == {"1", "2"}

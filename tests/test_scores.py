@@ -1,0 +1,100 @@
+"""The flat metrics and the comparison made of the runs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fairtune import comparison, scores
+from fairtune.errors import UserError
+from fairtune.params import Compare
+from tests.studies import make_runs
+
+KEYS = {
+    "accuracy",
+    "accuracy_ci95",
+    "trainable_parameters",
+    "train_seconds",
+    "gpu_memory_mib",
+    "gpu_allocated_mib",
+    "host_memory_mib",
+}
+RULES = Compare(palette=["#000000"], resamples=1_000)
+
+
+def compared(runs: dict) -> dict:
+    found = comparison.verdicts(runs, RULES)
+    rows = len(next(iter(runs.values()))[0].predictions.row_ids)
+    lengths = [10 + row % 90 for row in range(rows)]
+    return comparison.comparison(runs, found, lengths=lengths, rules=RULES)
+
+
+def test_metrics_have_the_seven_keys_of_the_contract() -> None:
+    for runs in make_runs().values():
+        assert set(scores.metrics(runs)) == KEYS
+
+
+def test_memory_that_was_not_measured_is_null_and_never_zero() -> None:
+    found = scores.metrics(make_runs(gpu=False)["lora"])
+    assert found["gpu_memory_mib"] is None
+    assert found["gpu_allocated_mib"] is None
+    assert found["host_memory_mib"] > 0
+
+
+def test_accuracy_is_the_mean_over_seeds_with_its_interval() -> None:
+    runs = make_runs(seeds=(1, 2, 3), rows=1000, accuracy={"lora": 0.9}, seed_spread=0.01)["lora"]
+    found = scores.metrics(runs)
+    assert found["accuracy"] == pytest.approx(0.9, abs=0.001)
+    assert 0.015 < found["accuracy_ci95"] < 0.06
+
+
+def test_all_six_pairs_are_compared_and_the_file_is_plain_json() -> None:
+    content = compared(make_runs(seeds=(1, 2, 3)))
+    assert list(content["pairs"]) == [
+        "full_vs_lora",
+        "full_vs_qlora",
+        "full_vs_ia3",
+        "lora_vs_qlora",
+        "lora_vs_ia3",
+        "qlora_vs_ia3",
+    ]
+    json.dumps(content, allow_nan=False)
+    assert next(record["pair"] for record in content["differences"]) == "full - lora"
+
+
+def test_a_clear_winner_is_named_and_holds_the_first_rank() -> None:
+    content = compared(
+        make_runs(rows=1000, accuracy={"full": 0.98, "lora": 0.8, "qlora": 0.8, "ia3": 0.8})
+    )
+    assert content["pairs"]["full_vs_lora"]["verdict"] == "full better"
+    assert content["methods"]["full"]["best_rank"] == content["methods"]["full"]["worst_rank"] == 1
+
+
+def test_methods_that_cannot_be_told_apart_share_their_ranks() -> None:
+    content = compared(make_runs(rows=200, accuracy=dict.fromkeys(("full", "lora"), 0.9)))
+    pair = content["pairs"]["full_vs_lora"]
+    assert pair["verdict"] == "cannot tell"
+    assert pair["detectable"] > pair["difference"]
+    assert content["methods"]["full"]["worst_rank"] > 1
+
+
+def test_quality_takes_in_f1_calibration_brier_and_length() -> None:
+    found = compared(make_runs())["methods"]["full"]
+    assert 0 < found["macro_f1"] <= 1
+    assert 0 <= found["calibration_error"] <= 1
+    assert 0 <= found["brier"] <= 2
+    assert len(found["accuracy_by_tokens"]) == 4
+
+
+def test_one_method_alone_is_summed_up_without_pairs() -> None:
+    content = compared(make_runs(methods=("lora",)))
+    assert content["pairs"] == {}
+    assert content["methods"]["lora"]["best_rank"] == 1
+
+
+def test_runs_tested_on_other_rows_are_refused() -> None:
+    runs = make_runs(rows=100)
+    runs["lora"] = make_runs(rows=120)["lora"]
+    with pytest.raises(UserError, match="models/lora: tested on other rows"):
+        comparison.verdicts(runs, RULES)
