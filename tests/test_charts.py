@@ -1,0 +1,122 @@
+"""The printed figures: one for each table, the same bytes each time, nothing invented."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from fairtune.charts import FIGURES, draw_all
+from fairtune.looks import NOT_MEASURED, STYLE, WIDTH, looks
+from fairtune.plots import Tables
+from tests.studies import METHODS, make_charts, make_runs
+
+
+def study(**knobs: Any) -> Tables:
+    return make_charts(make_runs(**knobs))
+
+
+def drawn(made: Tables, name: str) -> Figure:
+    """Return one figure, laid out."""
+    with matplotlib.rc_context(STYLE):
+        figure = FIGURES[name](made[name], looks(made["accuracy"]))
+        figure.draw_without_rendering()
+    return figure
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_visible()]
+
+
+def test_every_table_becomes_an_svg_of_one_column(tmp_path: Path) -> None:
+    made = study()
+    files = draw_all(made, tmp_path)
+    assert {file.stem for file in files} == set(made)
+    for file in files:
+        assert ET.parse(file).getroot().get("width") == f"{WIDTH * 72:g}pt"
+
+
+def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
+    made = study(seeds=(1, 2))
+    for first, second in zip(
+        draw_all(made, tmp_path / "a"), draw_all(made, tmp_path / "b"), strict=True
+    ):
+        content = first.read_bytes()
+        assert content == second.read_bytes()
+        assert b"<dc:date>" not in content
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"gpu": False, "classes": 4, "methods": (*METHODS, "dora")},
+        {"methods": ("only",), "rows": 20},
+        {"classes": 12, "rows": 240, "methods": tuple(f"method_{i}" for i in range(8))},
+        {"accuracy": dict.fromkeys(METHODS, 1.0)},
+    ],
+    ids=["host memory", "one method", "many of all", "all right"],
+)
+def test_unusual_studies_are_drawn_with_no_warning(
+    knobs: dict[str, Any], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    made = study(**knobs)
+    assert len(draw_all(made, tmp_path)) == sum(map(bool, made.values()))
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("name", ["accuracy", "train_seconds", "memory", "memory_breakdown"])
+def test_bars_start_at_zero(name: str) -> None:
+    assert drawn(study(), name).axes[0].get_xlim()[0] == 0
+
+
+def test_parameters_are_on_a_log_axis_that_holds_the_least_and_the_most() -> None:
+    axes = drawn(study(), "parameters").axes[0]
+    low, high = axes.get_xlim()
+    assert axes.get_xscale() == "log"
+    assert low < 64_512
+    assert high > 124_055_040
+
+
+def test_the_axis_of_host_memory_says_host() -> None:
+    figure = drawn(study(gpu=False), "memory")
+    assert "host memory" in figure.axes[0].get_xlabel()
+    assert "no CUDA device" in figure.axes[0].get_xlabel()
+
+
+def test_what_was_not_measured_is_written_and_not_drawn() -> None:
+    made = study()
+    made["train_seconds"] = [r for r in made["train_seconds"] if r["method"] != "qlora"]
+    figure = drawn(made, "train_seconds")
+    assert texts(figure).count(NOT_MEASURED) == 1
+    assert len(figure.axes[0].patches) == 3
+
+
+def test_methods_differ_by_more_than_colour() -> None:
+    look = looks(study()["accuracy"])
+    for feature in ("hatch", "marker", "dash"):
+        assert len({str(getattr(one, feature)) for one in look.values()}) == len(METHODS)
+
+
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_interval", "train_seconds", "memory"])
+def test_rows_are_in_the_studys_order_from_the_top(name: str) -> None:
+    methods = ("qlora", "ia3", "full")
+    axes = drawn(study(methods=methods), name).axes[0]
+    labels = {text.get_text(): text.get_window_extent().y0 for text in axes.get_yticklabels()}
+    assert sorted(labels, key=lambda label: -labels[label]) == list(methods)
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_no_text_leaves_the_figure(name: str) -> None:
+    figure = drawn(study(seeds=(1, 2, 3), rows=2000), name)
+    written = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        written += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]
+    for text in (text for text in written if text.get_text()):
+        extent = text.get_window_extent()
+        assert figure.bbox.x0 - 1 <= extent.x0 < extent.x1 <= figure.bbox.x1 + 1, text.get_text()
+        assert figure.bbox.y0 - 1 <= extent.y0 < extent.y1 <= figure.bbox.y1 + 1, text.get_text()
