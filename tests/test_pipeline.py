@@ -1,0 +1,213 @@
+"""The pipeline under real DVC, on a study so small that a training takes seconds.
+
+The tests share one repository and run in order: each begins where the one before it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent
+STUDY = """
+data: {source: reviews.csv, text_column: text, label_column: label}
+subset: {train: 48, validation: 16, test: 32, seed: 1}
+model: {name: encoder}
+encode: {max_length: 16}
+train: {epochs: 1, batch_size: 8, logging_steps: 2, device: cpu, precision: fp32}
+seeds: [1]
+methods:
+  lora: {learning_rate: 0.01, adapter: lora, targets: [query, value], r: 2}
+  ia3: {learning_rate: 0.01, adapter: ia3, targets: [key, value]}
+compare: {margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
+report: {title: A tiny study, author: Nobody}
+"""
+pytestmark = pytest.mark.xdist_group("pipeline")
+
+
+class Repository:
+    """A clone with a tiny study in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command and return all that it printed."""
+        done = subprocess.run(
+            command, cwd=self.root, env=environment(), capture_output=True, text=True, check=False
+        )
+        printed = done.stdout + done.stderr
+        assert bool(done.returncode) == fails, printed
+        return printed
+
+    def dvc(self, *words: str, fails: bool = False) -> str:
+        """Run DVC."""
+        return self.run(sys.executable, "-m", "dvc", *words, fails=fails)
+
+    def repro(self, *, fails: bool = False) -> list[str]:
+        """Reproduce the pipeline; return the stages that ran, in order."""
+        printed = self.dvc("repro", fails=fails)
+        return re.findall(r"^Running stage '([^']+)'", printed, flags=re.MULTILINE)
+
+    def edit(self, key: str, value: object) -> None:
+        """Set a dotted key of params.yaml."""
+        yaml = YAML()
+        path = self.root / "params.yaml"
+        document = yaml.load(path.read_text())
+        *parents, last = key.split(".")
+        section = document
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        with path.open("w") as file:
+            yaml.dump(document, file)
+
+    def commit(self, message: str) -> None:
+        """Commit all that git tracks."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which `python` is this one and git knows an author."""
+    python = str(Path(sys.executable).parent)
+    author = {
+        f"GIT_{role}_{what}": "t@example.org"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    path = f"{python}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, **author, "PATH": path, "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    root = tmp_path_factory.mktemp("clone")
+    for folder in ("fairtune", "stages", ".dvc/plots"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+        shutil.copy(ROOT / file, root / file)
+    # The charts and the metrics are this issue; the report has tests of its own.
+    (root / "params.yaml").write_text(STUDY)
+    tiny.write_encoder(root / "encoder")
+    tiny.write_reviews(root / "reviews.csv", rows=200)
+    made = Repository(root)
+    made.run("git", "init", "-q")
+    made.commit("a tiny study")
+    return made
+
+
+def trainings(stages: list[str]) -> set[str]:
+    return {stage for stage in stages if stage.startswith("train@")}
+
+
+def test_the_first_run_runs_every_stage_once(repository: Repository) -> None:
+    ran = repository.repro()
+    assert len(ran) == len(set(ran))
+    assert {"subset", "encode", "train@lora-1", "train@ia3-1", "score@lora", "score@ia3"} <= set(
+        ran
+    )
+    assert "compare" in ran
+    repository.commit("results")
+
+
+def test_the_second_run_runs_nothing(repository: Repository) -> None:
+    assert repository.repro() == []
+
+
+def test_metrics_show_is_one_row_a_method_and_fits_120_columns(repository: Repository) -> None:
+    table = repository.dvc("metrics", "show").rstrip().splitlines()
+    assert [line.split()[0] for line in table] == ["Path", "metrics/lora.json", "metrics/ia3.json"]
+    assert max(len(line.rstrip()) for line in table) <= 120
+
+
+def test_lora_s_rank_trains_lora_alone(repository: Repository) -> None:
+    repository.edit("methods.lora.r", 4)
+    ran = repository.repro()
+    assert trainings(ran) == {"train@lora-1"}
+    assert "score@lora" in ran
+    assert "compare" in ran
+    assert not {"subset", "encode", "score@ia3"} & set(ran)
+    difference = repository.dvc("params", "diff")
+    assert re.search(r"methods\.lora\.r\s+2\s+4", difference)
+    assert "metrics/lora.json" in repository.dvc("metrics", "diff")
+
+
+def test_a_parameter_edited_and_edited_back_runs_nothing(repository: Repository) -> None:
+    repository.edit("methods.lora.r", 2)
+    ran = repository.repro()
+    assert not trainings(ran)
+    assert not {"subset", "encode", "score@lora", "compare"} & set(ran)
+    assert repository.repro() == []
+
+
+def test_a_chart_s_colour_runs_compare_and_no_training(repository: Repository) -> None:
+    repository.edit("compare.palette", ["#abcdef"])
+    ran = repository.repro()
+    assert "compare" in ran
+    assert not {
+        stage for stage in ran if stage.startswith(("train@", "score@", "subset", "encode"))
+    }
+    table = json.loads((repository.root / "plots/accuracy.json").read_text())
+    assert {record["color"] for record in table} == {"#abcdef"}
+
+
+def test_a_further_seed_trains_that_seed_alone(repository: Repository) -> None:
+    repository.edit("seeds", [1, 2])
+    assert trainings(repository.repro()) == {"train@lora-2", "train@ia3-2"}
+
+
+def test_a_further_peft_method_is_a_block_of_yaml_and_trains_alone(repository: Repository) -> None:
+    repository.edit(
+        "methods.dora",
+        {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2, "use_dora": True},
+    )
+    ran = repository.repro()
+    assert trainings(ran) == {"train@dora-1", "train@dora-2"}
+    table = json.loads((repository.root / "plots/accuracy.json").read_text())
+    assert [record["method"] for record in table] == ["lora", "ia3", "dora"]
+    assert (repository.root / "metrics/dora.json").exists()
+
+
+def test_one_method_that_fails_leaves_the_others_and_the_next_run_goes_on(
+    repository: Repository,
+) -> None:
+    repository.edit("methods.lora.r", 3)
+    repository.edit("methods.dora.use_dorra", True)
+    printed = repository.dvc("repro", "--keep-going", fails=True)
+    assert "methods.dora.use_dorra: unknown key" in printed
+    assert "Traceback" not in printed
+    assert json.loads((repository.root / "models/lora/1/run.json").read_text())["method"] == "lora"
+    document = YAML(typ="safe").load((repository.root / "params.yaml").read_text())
+    block = document["methods"]["dora"]
+    del block["use_dorra"]
+    repository.edit("methods.dora", block)
+    ran = repository.repro()
+    assert not trainings(ran)
+    assert "compare" in ran
+
+
+def test_the_number_of_training_rows_runs_everything(repository: Repository) -> None:
+    repository.edit("subset.train", 40)
+    repository.edit("seeds", [1])
+    repository.edit(
+        "methods", {"ia3": {"learning_rate": 0.01, "adapter": "ia3", "targets": ["key"]}}
+    )
+    ran = repository.repro()
+    assert {"subset", "encode", "train@ia3-1", "score@ia3", "compare"} <= set(ran)
+
+
+def test_a_reloaded_run_predicts_what_was_recorded(repository: Repository) -> None:
+    printed = repository.run(sys.executable, "-m", "fairtune.reload", "ia3", "1")
+    assert "32 rows predicted again" in printed
+    assert "0 other classes" in printed
