@@ -1,0 +1,1 @@
+"""Measurements of fairtune itself: ``python -m benchmarks.<name> --help``."""
