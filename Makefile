@@ -70,6 +70,14 @@ lock: $(VENV)/.dev ## compile the requirements files anew
 	@pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
 	  --no-emit-find-links -o requirements-dev.txt requirements-dev.in
 
+.PHONY: readme
+readme: setup ## write the results into README.md
+	@$(BIN)/python -m fairtune.readme
+
+.PHONY: scaling
+scaling: setup ## time the methods over rows, length, batch and model size (some minutes)
+	@$(BIN)/python -m fairtune.scaling
+
 .PHONY: clean
 clean: ## remove what the pipeline made, and the environment
 	rm -rf $(VENV) data models dvc_plots .dvc/cache .dvc/tmp

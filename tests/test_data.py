@@ -221,11 +221,11 @@ def test_html_breaks_are_white_space_and_nothing_else_is_touched(text: str, clea
 
 
 def test_a_long_run_of_blanks_is_walked_through_once_and_not_from_each_of_them() -> None:
-    columns = {"row_id": ["0", "1"], "text": ["a" + " " * 200_000 + "b", "c"], "label": ["a", "b"]}
+    columns = {"row_id": ["0", "1"], "text": ["a" + " " * 30_000 + "b", "c"], "label": ["a", "b"]}
     began = time.process_time()
     pools, _ = clean({"train": Dataset.from_dict(columns)})
-    assert time.process_time() - began < 2  # 10 ms; from each of them, minutes
-    assert len(pools["train"][0]["text"]) == 200_002
+    assert time.process_time() - began < 1  # 10 ms; from each of them, 7 s
+    assert len(pools["train"][0]["text"]) == 30_002
 
 
 def test_rows_without_text_or_label_are_dropped_and_counted(tmp_path: Path) -> None:

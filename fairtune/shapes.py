@@ -1,0 +1,127 @@
+"""Memory that larger models would hold before any activation, predicted from their dimensions.
+
+The parts are those of `fairtune.breakdown`, without building the model: weights in fp32 (or 4 bits
+where the method says so), gradients and AdamW's two moments of what is trained.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fairtune.params import Method
+from fairtune.results import Breakdown
+
+MIB = 2**20
+FLOAT, MOMENTS, CLASSES = 4, 2, 2
+BLOCK, SCALES = 64, 256
+"""Weights that share a scale, and scales that share one (Dettmers et al. 2023, section 3)."""
+DEFAULT_TARGETS = {
+    "lora": ("query", "value"),
+    "ia3": ("key", "value", "feedforward_out"),
+}
+"""Roles adapted where a block names none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The dimensions of a transformer."""
+
+    name: str
+    layers: int
+    hidden: int
+    ffn: int
+    vocabulary: int
+    positions: int
+    """Learned position embeddings; 0 for rotary ones."""
+    gated: bool = False
+    """Three feed-forward matrices and no biases, in place of two with biases."""
+
+    @property
+    def roles(self) -> dict[str, list[tuple[int, int]]]:
+        """Inputs and outputs of the matrices of one layer, by role."""
+        square, inner = (self.hidden, self.hidden), (self.hidden, self.ffn)
+        return {
+            "query": [square],
+            "key": [square],
+            "value": [square],
+            "attention_output": [square],
+            "feedforward_in": [inner] * (2 if self.gated else 1),
+            "feedforward_out": [(self.ffn, self.hidden)],
+        }
+
+    @property
+    def matrices(self) -> int:
+        """Weights of all layers' matrices: what quantisation packs."""
+        sizes = (into * out for role in self.roles.values() for into, out in role)
+        return self.layers * sum(sizes)
+
+    @property
+    def encoder(self) -> int:
+        """All parameters but the head's."""
+        biases = 0 if self.gated else sum(out for role in self.roles.values() for _, out in role)
+        norms = (2 if self.gated else 4) * self.hidden
+        embeddings = (self.vocabulary + self.positions) * self.hidden
+        # BERT's type embedding and the norm after the embeddings; a gated model's last norm.
+        rest = self.hidden if self.gated else 3 * self.hidden
+        return self.matrices + self.layers * (biases + norms) + embeddings + rest
+
+    @property
+    def head(self) -> int:
+        """A dense layer and the classifier, as RoBERTa's."""
+        return self.hidden * (self.hidden + 1) + CLASSES * (self.hidden + 1)
+
+
+SHAPES = (
+    Shape(name="base", layers=12, hidden=768, ffn=3072, vocabulary=50_265, positions=514),
+    Shape(name="large", layers=24, hidden=1024, ffn=4096, vocabulary=50_265, positions=514),
+    Shape(
+        name="7B", layers=32, hidden=4096, ffn=11_008, vocabulary=32_000, positions=0, gated=True
+    ),
+)
+"""RoBERTa's two sizes (Liu et al. 2019) and that of a common 7-billion decoder."""
+
+
+def adapter_parameters(shape: Shape, block: Method) -> int | None:
+    """Return how many parameters a block's adapter would have; None where no formula is known."""
+    kind = (block.adapter or "").lower()
+    if kind not in DEFAULT_TARGETS or "target_modules" in block.keywords:
+        return None
+    roles = shape.roles
+    targets = block.targets or DEFAULT_TARGETS[kind]
+    if any(role not in roles for role in targets):
+        return None
+    total = 0
+    for role in targets:
+        for into, out in roles[role]:
+            if kind == "lora":
+                total += int(block.keywords.get("r", 8)) * (into + out)
+                total += out if block.keywords.get("use_dora") else 0
+            else:
+                total += into if role.startswith("feedforward") else out
+    return shape.layers * total
+
+
+def predict(shape: Shape, block: Method) -> Breakdown | None:
+    """Return weights, gradients and optimizer state of one method on one shape, in MiB."""
+    whole = shape.encoder + shape.head
+    if block.adapter is None:
+        stored, trained = whole * FLOAT, whole
+    else:
+        adapter = adapter_parameters(shape, block)
+        if adapter is None:
+            return None
+        # PEFT keeps a frozen copy of the head.
+        stored = (whole + adapter + shape.head) * FLOAT
+        trained = adapter + shape.head
+        if block.quantize:
+            stored -= round(shape.matrices * (FLOAT - packed_bytes()))
+    return Breakdown(
+        weights_mib=round(stored / MIB, 2),
+        gradients_mib=round(trained * FLOAT / MIB, 2),
+        optimizer_mib=round(MOMENTS * trained * FLOAT / MIB, 2),
+    )
+
+
+def packed_bytes() -> float:
+    """Return the bytes of a weight in 4 bits, with its share of the doubly quantised scales."""
+    return 0.5 + 1 / BLOCK + FLOAT / (BLOCK * SCALES)

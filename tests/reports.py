@@ -1,0 +1,119 @@
+"""Constructed evidence for the tests of the report, made of the runs of `tests.studies`.
+
+found = make_evidence(accuracy={"ia3": 0.8})         # in memory
+write_study(tmp_path, found, runs)                   # on disk, as the pipeline leaves it
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from fairtune import comparison, layout, plots, scores
+from fairtune.evidence import Evidence
+from fairtune.files import write_json
+from fairtune.params import Params
+from fairtune.results import Run
+from tests.studies import METHODS, make_runs, write_runs
+
+ROOT = Path(__file__).parents[1]
+PRESET = ROOT / "studies/embedded.yaml"
+LENGTHS = (120.5, 128)
+"""Mean and median tokens of the constructed texts."""
+
+
+def make_study(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """Return parameters that fit the runs."""
+    first = next(iter(runs.values()))
+    study: dict[str, Any] = YAML(typ="safe").load(PRESET.read_text(encoding="utf-8"))
+    rows = first[0].record.data.rows
+    study["subset"] = {**{name: rows[name] for name in layout.SPLITS}, "seed": 42}
+    study["seeds"] = [run.record.seed for run in first]
+    study["methods"] = {
+        name: dict(of_method[0].record.parameters["method"]) for name, of_method in runs.items()
+    }
+    study["compare"]["resamples"] = 1000
+    return study
+
+
+def make_manifests(runs: Mapping[str, Sequence[Run]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the manifests of data/subset and data/encoded."""
+    data = next(iter(runs.values()))[0].record.data
+    splits, encoded = {}, {}
+    for name, rows in data.rows.items():
+        share, rest = divmod(rows, len(data.labels))
+        counts = {label: share + (place < rest) for place, label in enumerate(data.labels)}
+        splits[name] = {"rows": rows, "label_counts": counts, "row_ids": []}
+        encoded[name] = {
+            "rows": rows, "mean_length": LENGTHS[0], "median_length": LENGTHS[1],
+            "truncated_share": 0.153,
+        }  # fmt: skip
+    subset = {
+        "labels": data.labels, "seed": 42, "sha256": data.subset_sha256, "splits": splits,
+        "dropped": {"empty": 3, "duplicates": 98, "contradictions": 5},
+    }  # fmt: skip
+    return subset, {"max_length": 512, "splits": encoded}
+
+
+def evidence_of(runs: dict[str, list[Run]], *, scaling: dict[str, Any] | None = None) -> Evidence:
+    """Return the evidence that these runs lead to."""
+    study = Params.model_validate(make_study(runs))
+    verdicts = comparison.verdicts(runs, study.compare)
+    rows = len(next(iter(runs.values()))[0].predictions.row_ids)
+    # Four buckets of length, so that the sentence on them is written.
+    lengths = [10 + row % 400 for row in range(rows)]
+    content = comparison.comparison(runs, verdicts, lengths=lengths, rules=study.compare)
+    subset, encoded = make_manifests(runs)
+    tables = plots.tables(runs, palette=study.compare.palette, verdicts=verdicts)
+    return Evidence(
+        study=study,
+        metrics={name: scores.metrics(of_method) for name, of_method in runs.items()},
+        comparison=content,
+        records={name: [run.record for run in of_method] for name, of_method in runs.items()},
+        subset=subset,
+        encoded=encoded,
+        tables=tables | {"comparison": content["differences"]},
+        scaling=scaling,
+    )
+
+
+def make_evidence(*, scaling: dict[str, Any] | None = None, **knobs: Any) -> Evidence:
+    """Return the evidence of a constructed study; `knobs` as for `make_runs`."""
+    return evidence_of(make_runs(**knobs), scaling=scaling)
+
+
+def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:
+    """Return what a sweep leaves, the last point of the last method out of memory."""
+    points: list[dict[str, Any]] = [
+        {
+            "axis": axis, "value": value, "method": name, "note": "",
+            "seconds": round(0.0137 * value * (place + 3), 4),
+            "memory_mib": round(417.3 + 3.7 * value * (place + 1), 1),
+        }
+        for axis, values in {"batch_size": (4, 8, 16), "hidden": (384, 768)}.items()
+        for value in values
+        for place, name in enumerate(methods)
+    ]  # fmt: skip
+    points[-1] |= {"seconds": None, "memory_mib": None, "note": "out of memory"}
+    return {"device": "NVIDIA H200", "memory": "GPU memory allocated by tensors", "points": points}
+
+
+def write_study(root: Path, **knobs: Any) -> Evidence:
+    """Write a constructed study under ``root`` as the pipeline leaves it before the report."""
+    runs = make_runs(**knobs)
+    found = evidence_of(runs)
+    write_runs(root, runs)
+    (root / layout.PARAMS).write_text(json.dumps(make_study(runs)), encoding="utf-8")
+    write_json(root / layout.SUBSET / layout.MANIFEST, found.subset)
+    write_json(root / layout.ENCODED / layout.MANIFEST, found.encoded)
+    write_json(root / layout.METRICS / "comparison.json", found.comparison)
+    for name, of_method in found.metrics.items():
+        write_json(root / layout.METRICS / f"{name}.json", of_method)
+    for name, table in found.tables.items():
+        if name != "comparison":
+            write_json(root / layout.PLOTS / f"{name}.json", table)
+    return found

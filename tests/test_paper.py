@@ -1,0 +1,377 @@
+"""The paper: rendered for unlike studies, every numeral backed, one line for what is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pytest
+from pypdf import PdfReader
+
+from fairtune import findings, paper
+from fairtune.charts import draw_all
+from fairtune.errors import UserError
+from fairtune.evidence import Evidence
+from fairtune.growth import predicted
+from fairtune.outcomes import Record
+from fairtune.shapes import SHAPES
+from fairtune.statistics import POWER
+from tests.reports import LENGTHS, ROOT, make_evidence, make_sweep, write_study
+from tests.studies import METHODS, make_runs, make_tables
+
+Papers = Callable[[str], tuple[Evidence, bytes, str]]
+TEMPLATES = ROOT / "report/template"
+# Numerals that no input holds: the level of the intervals (95%), the bits of a quantised weight,
+# the least p-value that is printed, the percentile of the step times, and the one of equation 1.
+CONSTANTS = {"95", "4", "0.001", "90", "1"}
+NUMERAL = re.compile(r"(?<![\w.,])\d[\d,]*(?:\.\d+)*(?!\w)%?")
+STUDIES: dict[str, dict[str, Any]] = {
+    "clear winner": {"rows": 2000, "accuracy": {"full": 0.96, "lora": 0.9, "ia3": 0.85}},
+    "no difference": {
+        "rows": 20_000, "accuracy": dict.fromkeys(METHODS, 0.93), "agreement": 0.999,
+    },
+    "three seeds": {"seeds": (1, 2, 3), "rows": 1000},
+    "no GPU": {"gpu": False},
+    "a fifth method": {"methods": (*METHODS, "dora")},
+    "a method missing": {"methods": ("full", "ia3")},
+    "one method": {"methods": ("lora",)},
+    "many classes": {"classes": 7, "rows": 700},
+    "a sweep": {"scaling": make_sweep()},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One set of figures for all papers: their text is drawn, so what they show does not matter."""
+    folder: Path = tmp_path_factory.mktemp("charts")
+    draw_all(make_tables(make_runs()) | {"comparison": _differences()}, folder)
+    return folder
+
+
+def _differences() -> list[Record]:
+    return list(make_evidence().tables["comparison"])
+
+
+def set_paper(found: Evidence, charts: Path, templates: Path = TEMPLATES) -> bytes:
+    source = paper.typst_source(findings.context(found), templates)
+    return paper.pdf(source, charts=charts, templates=templates)
+
+
+def text_of(pdf: bytes) -> str:
+    """Return the paper's text as one line, words that a line break split put together again."""
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages]
+    return re.sub(r"\s+", " ", re.sub(r"-\s*\n", "-", "\n".join(pages)))
+
+
+def numbers(value: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    """Yield every number of nested values with the key that it stands under."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name in UNSAID:
+                continue
+            # The share of a range of lengths, '10 to 128', is what the level above says.
+            yield from numbers(item, key if re.match(r"\d", str(name)) else str(name))
+            for part in re.findall(r"\d+", str(name)):
+                yield "", float(part)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from numbers(item, key)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield key, float(value)
+
+
+UNSAID = {"only_first_right", "only_second_right", "p_mcnemar", "p_equivalence_holm", "kappa"}
+SHARES = {
+    "accuracy", "accuracy_ci95", "difference", "low", "high", "detectable", "macro_f1",
+    "calibration_error", "share", "accuracy_by_tokens", "truncated_share", "margin",
+}  # fmt: skip
+
+
+# Decimals of what was measured, by its name in the metrics and the records.
+MEASURED = {
+    "train_seconds": (0, 1, 2), "gpu_memory_mib": (0,), "gpu_allocated_mib": (0,),
+    "host_memory_mib": (0,), "samples_per_second": (1,), "step_median_ms": (1,),
+    "step_p90_ms": (1,), "latency_ms": (1,), "merged_latency_ms": (1,), "total_wh": (2,),
+    "shipped_mib": (0, 2), "seconds": (2,), "memory_mib": (0,), "sample_interval_ms": (1,),
+    "mean_length": (1,),
+}  # fmt: skip
+
+
+def figures(key: str, value: float) -> set[str]:
+    """Return the forms in which one number may be printed; the sign stands apart."""
+    size = abs(value)
+    if key in SHARES:
+        return {f"{100 * size:,.1f}"}
+    if key in {"p_holm", "brier"}:
+        return {f"{size:.3f}"}
+    if key in MEASURED:
+        return {f"{size:,.{digits}f}" for digits in MEASURED[key]}
+    return {f"{size:.0f}", f"{size:,.0f}"} if value.is_integer() else {f"{size:,.1f}"}
+
+
+def settings(value: float) -> set[str]:
+    return {f"{value:.10f}".rstrip("0").rstrip("."), f"{value:,.0f}" if value >= 1 else "0"}
+
+
+def relations(found: Evidence) -> set[str]:
+    """Return the relations that sentences draw: most to least, all to the baseline, and twins."""
+    printed = set()
+    pairs = {(found.baseline, name) for name in found.names} | set(pairwise(found.names))
+    for _, values in found.costs.values():
+        ordered = sorted(values, key=lambda name: values[name])
+        for base, name in {*pairs, (ordered[0], ordered[-1])}:
+            ratio = values[name] / values[base]
+            printed |= {f"{abs(round(100 * (ratio - 1)))}%"} if ratio < 2 else set()
+            printed |= {f"{ratio:,.1f}", f"{ratio:,.0f}"} if ratio >= 2 else set()
+    return printed | growths(found)
+
+
+def growths(found: Evidence) -> set[str]:
+    """Return the factors by which time and memory grow over the sweep."""
+    printed: set[str] = set()
+    points = (found.scaling or {}).get("points", [])
+    for first in points:
+        mine = [p for p in points if (p["axis"], p["method"]) == (first["axis"], first["method"])]
+        done = [p for p in mine if p["seconds"]]
+        for key in ("seconds", "memory_mib"):
+            printed.add(f"{done[-1][key] / done[0][key]:.1f}")
+    return printed
+
+
+def backed(found: Evidence) -> set[str]:
+    """Return every numeral that an input backs, at the precision used."""
+    printed = set(CONSTANTS) | {f"{100 * POWER:.0f}"} | relations(found)
+    inputs = [found.metrics, found.comparison, found.subset, found.encoded, found.scaling, LENGTHS]
+    for key, value in numbers([dict(one) if isinstance(one, dict) else one for one in inputs]):
+        printed |= figures(key, value)
+    for _, value in numbers(found.study.model_dump(exclude={"report", "data"})):
+        printed |= settings(value)
+    printed |= figures("margin", found.study.compare.margin)
+    for name, of_method in found.records.items():
+        counts = of_method[0].counts
+        printed |= {f"{100 * counts.head / counts.trainable:.1f}", f"{counts.total:,}"}
+        for field in MEASURED:
+            for path in (f"times.{field}", f"inference.{field}", f"energy.{field}", field):
+                printed |= of_record(found, path, name)
+        printed |= figures("sample_interval_ms", of_method[0].memory.sample_interval_ms or 0)
+        if found.measured("gpu_allocated_mib"):
+            rest = 1 - of_method[0].predicted.total_mib / found.metrics[name]["gpu_allocated_mib"]
+            printed.add(f"{100 * rest:.1f}")
+    for shape in SHAPES:
+        sizes = list(predicted(found, shape).values())
+        spread = [max(sizes, default=0) - min(sizes, default=0)]
+        printed |= {f"{size / 1024:.1f}" for size in [*sizes, *spread]}
+        printed |= {f"{n:,}" for n in (shape.layers, shape.hidden)}
+    ranks = {str(place) for place in range(1, len(found.names) + 1)}
+    return printed | ranks
+
+
+def of_record(found: Evidence, path: str, name: str) -> set[str]:
+    """Return the forms of the mean of one figure of the records; none where there is no such."""
+    try:
+        mean = found.mean(path, name)
+    except AttributeError:
+        return set()
+    return set() if mean is None else figures(path.rpartition(".")[2], mean)
+
+
+def unbacked(text: str, found: Evidence) -> list[str]:
+    """Return the numerals of the paper's text that nothing backs."""
+    body, _, references = text.rpartition("REFERENCES")
+    works = (TEMPLATES / "references.bib").read_text(encoding="utf-8")
+    allowed = backed(found)
+    cited = len(re.findall(r"\[\d+\]", references))
+    # A figure or table may stand after the references: what is there may be theirs.
+    known = allowed | set(re.findall(r"\d+(?:\.\d+)*", works))
+    after = NUMERAL.findall(re.sub(r"\[\d+\]", "", references))
+    wrong = [n for n in after if not {n.rstrip(","), n.rstrip("%,")} & known]
+    figures_ = len(re.findall(r"Fig\. \d+\. ", body + references))
+    for pattern, highest in ((r"\[(\d+)\]", cited), (r"Fig\. (\d+)", figures_), (r", \((\d)\)", 9)):
+        body = re.sub(pattern, lambda m, top=highest: "" if int(m[1]) <= top else m[0], body)
+    # What is quoted from the inputs as it stands: names, versions, a hash.
+    run = found.first
+    quotes = [run.device.name, run.device.driver or "", found.study.report.title,
+              found.subset["sha256"][:12], *found.subset["labels"],
+              run.parameters["model"]["name"],
+              findings.short_name(found.study.model.name)]  # fmt: skip
+    quotes += [f"{name} {version}" for name, version in run.versions.items()]
+    for quote in sorted(filter(None, quotes), key=len, reverse=True):
+        body = body.replace(quote, "")
+    # A percentage that is one of the relations is not backed without its sign.
+    wrong += [n for n in NUMERAL.findall(body) if not {n.rstrip(","), n.rstrip("%,")} & allowed]
+    return [n.rstrip("%,") for n in wrong]
+
+
+@pytest.fixture(scope="module")
+def papers(drawn: Path) -> Papers:
+    """The evidence, the paper and its text of each of `STUDIES`, set once."""
+
+    @cache
+    def of(name: str) -> tuple[Evidence, bytes, str]:
+        found = make_evidence(**STUDIES[name])
+        pdf = set_paper(found, drawn)
+        return found, pdf, text_of(pdf)
+
+    return of
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_numeral_of_the_paper_is_backed(name: str, papers: Papers) -> None:
+    found, _, text = papers(name)
+    assert unbacked(text, found) == []
+
+
+@pytest.mark.parametrize("made_up", ["by 73.9%", "17 GPUs", "2,345 rows", "a factor of 6.66"])
+def test_a_made_up_number_in_the_template_is_found(
+    made_up: str, drawn: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(TEMPLATES, tmp_path / "template")
+    file = tmp_path / "template" / paper.PAPER
+    line = "= Analysis and Discussion"
+    file.write_text(file.read_text().replace(line, f"It is faster {made_up}.\n\n{line}"))
+    found = make_evidence()
+    wrong = unbacked(text_of(set_paper(found, drawn, tmp_path / "template")), found)
+    assert wrong == re.findall(r"\d[\d,.]*\d|\d", made_up)
+
+
+SAID = {
+    "clear winner": ["full is the most accurate (96.0%)", "We recommend full"],
+    "no difference": ["are equivalent within the margin of 1.0 points", "supports no ranking"],
+    "three seeds": ["three seeds (1, 2 and 3)", "clustered pairs"],
+    "no GPU": ["GPU memory was not measured", "McNemar’s exact test"],
+    "a fifth method": ["five methods", "full, lora, qlora, ia3 and dora"],
+    "a method missing": ["two methods", "full and ia3"],
+    "one method": ["nothing to compare it with"],
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_paper_says_what_the_evidence_says(name: str, papers: Papers) -> None:
+    text = papers(name)[2]
+    for words in SAID[name]:
+        assert words in text
+    for section in ("Abstract", "INTRODUCTION", "EXPERIMENTAL SETUP", "RESULTS AND VISUALIZATIONS",
+                    "ANALYSIS AND DISCUSSION", "CONCLUSION AND RECOMMENDATION",
+                    "REFERENCES"):  # fmt: skip
+        assert section in text
+
+
+def test_without_a_gpu_its_memory_is_mentioned_as_not_measured_and_no_more(papers: Papers) -> None:
+    text = papers("no GPU")[2]
+    said = re.findall(r"GPU memory[^.;]*", text)
+    assert said
+    assert all(words.startswith("GPU memory was not measured") for words in said)
+
+
+def test_the_same_evidence_gives_the_same_bytes(papers: Papers, drawn: Path) -> None:
+    found, pdf, _ = papers("no GPU")
+    assert set_paper(found, drawn) == pdf
+
+
+def test_all_fonts_are_embedded(papers: Papers) -> None:
+    reader = PdfReader(io.BytesIO(papers("three seeds")[1]))
+    fonts = {}
+    for page in reader.pages:
+        for font in page["/Resources"]["/Font"].values():
+            one = font.get_object()
+            inner = one["/DescendantFonts"][0].get_object()["/FontDescriptor"].get_object()
+            fonts[str(one["/BaseFont"])] = {"/FontFile2", "/FontFile3"} & set(inner)
+    assert any("STIXGeneral" in name for name in fonts)
+    assert all(fonts.values())
+
+
+def test_the_markdown_twin_holds_the_same_findings_and_links_charts_that_are_drawn(
+    drawn: Path,
+) -> None:
+    values = findings.context(make_evidence())
+    text = paper.markdown(values, TEMPLATES)
+    assert values["headline"] in text
+    assert values["recommendation"] in text
+    linked = re.findall(r"\(charts/(\w+)\.svg\)", text)
+    assert set(linked) == {path.stem for path in drawn.glob("*.svg")}
+    assert "{" not in re.sub(r"\$\$.*?\$\$", "", text)
+
+
+def test_a_text_cannot_break_out_of_the_template() -> None:
+    assert paper.typst_text("a_b #import *x* $y$ @z") == r"a\_b \#import \*x\* \$y\$ \@z"
+    assert paper.typst_text("`lora`; so") == "#emph[lora];; so"
+
+
+def test_broken_references_give_one_line(drawn: Path, tmp_path: Path) -> None:
+    shutil.copytree(TEMPLATES, tmp_path / "template")
+    (tmp_path / "template/references.bib").write_text("@article{hu2022, title = {")
+    with pytest.raises(UserError, match=r"references\.bib: \S.*") as caught:
+        set_paper(make_evidence(), drawn, tmp_path / "template")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_reference_gives_one_line_that_names_it(drawn: Path, tmp_path: Path) -> None:
+    shutil.copytree(TEMPLATES, tmp_path / "template")
+    works = tmp_path / "template/references.bib"
+    works.write_text(works.read_text().replace("holm1979", "holm"))
+    with pytest.raises(UserError, match=r"references\.bib: .*holm1979"):
+        set_paper(make_evidence(), drawn, tmp_path / "template")
+
+
+def test_a_missing_font_gives_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
+    with pytest.raises(UserError, match=r"font STIXGeneral\.ttf is missing from matplotlib"):
+        paper.font_folder()
+
+
+def test_a_template_that_asks_for_what_is_not_there_gives_one_line(tmp_path: Path) -> None:
+    (tmp_path / paper.PAPER).write_text("<< no_such_thing >>")
+    with pytest.raises(UserError, match=r"paper\.typ: 'no_such_thing' is undefined"):
+        paper.typst_source({}, tmp_path)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    write_study(tmp_path)
+    shutil.copytree(TEMPLATES, tmp_path / "report/template")
+    return tmp_path
+
+
+def run_stage(folder: Path) -> subprocess.CompletedProcess[str]:
+    # The last of the path entries that Python adds is the working folder.
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import runpy; " \
+           "runpy.run_module('stages.report', run_name='__main__')"  # fmt: skip
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_stage_writes_the_paper_its_twin_and_the_charts(repository: Path) -> None:
+    done = run_stage(repository)
+    assert done.returncode == 0, done.stderr
+    report = repository / "report"
+    assert (report / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert "](charts/accuracy.svg)" in (report / "README.md").read_text()
+    assert (report / "charts/comparison.svg").exists()
+
+
+def test_a_missing_metrics_file_gives_one_line(repository: Path) -> None:
+    (repository / "metrics/lora.json").unlink()
+    done = run_stage(repository)
+    assert done.returncode == 1
+    assert done.stderr == "fairtune: metrics/lora.json: not found; run `dvc repro score@lora`\n"
+
+
+def test_metrics_of_another_study_give_one_line(repository: Path) -> None:
+    study = json.loads((repository / "params.yaml").read_text())
+    del study["methods"]["ia3"]
+    (repository / "params.yaml").write_text(json.dumps(study))
+    done = run_stage(repository)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "metrics/comparison.json: other methods than params.yaml" in done.stderr
