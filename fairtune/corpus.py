@@ -17,6 +17,7 @@ from typing import Any
 
 import datasets
 from datasets import ClassLabel, Dataset, Features, Value
+from huggingface_hub import constants
 
 from fairtune.errors import UserError, chain, did_you_mean, one_line
 from fairtune.params import Data
@@ -90,7 +91,9 @@ def _load(data: Data, split: str) -> Dataset:
     path = local_path(data.source, key="data.source")
     with reading(data.source, data.revision, key="data.source") as name:
         if path is None:
-            return _from_hub(name, data, split)
+            rows = _from_hub(name, data, split)
+            _check_commit(rows, data)
+            return rows
         with tempfile.TemporaryDirectory() as cache:
             if path.is_dir():
                 return _from_hub(name, data, split, cache_dir=cache, keep_in_memory=True)
@@ -117,6 +120,22 @@ def _from_hub(name: str, data: Data, split: str, **options: Any) -> Dataset:
         if "config" in what.lower():
             raise UserError(f"data.config: '{data.source}': {what}") from error
         raise
+
+
+def _check_commit(rows: Dataset, data: Data) -> None:
+    """Refuse another commit than the one asked for.
+
+    Without the Hub, `datasets` takes the newest copy in its cache, whatever the revision, and our
+    manifest would then name a commit that the rows are not of. A copy's folder is its commit.
+    """
+    commits = {Path(file["filename"]).parent.name for file in rows.cache_files}
+    pinned = data.revision and re.fullmatch("[0-9a-f]{40}", data.revision)
+    if constants.HF_HUB_OFFLINE and pinned and commits != {data.revision}:
+        raise UserError(
+            f"data.revision: the copy of '{data.source}' on this machine is of another commit than "
+            f"'{data.revision}', and the Hugging Face Hub cannot be reached; connect, or set the "
+            f"revision to {' or '.join(sorted(commits))}"
+        )
 
 
 def _from_file(path: Path, data: Data, **options: Any) -> Dataset:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -414,6 +416,26 @@ def test_the_hub_path_reads_a_folder_in_the_hub_s_format(
     splits = draw(data, Subset(train=30, validation=10, test=40, seed=42))
     assert counts_of(splits.train) == {"negative": 15, "positive": 15}
     assert counts_of(splits.test) == {"negative": 20, "positive": 20}
+
+
+def test_a_cached_copy_of_another_commit_is_refused_without_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, other = "a" * 40, "b" * 40
+    tiny.write_hub_dataset(tmp_path / "some_texts", train=[("x", 0), ("y", 1)])
+    datasets.load_dataset(str(tmp_path / "some_texts"), cache_dir=str(tmp_path / "first"))
+    made = next((tmp_path / "first").glob("*/*/*/*/dataset_info.json")).parent
+    # As the Hub's data sets lie in the cache: name, configuration, version, commit.
+    cached = tmp_path / "cache" / "someone___some_texts" / "plain_text" / "0.0.0" / here
+    shutil.copytree(made, cached)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    data = Data(source="someone/some_texts", config="plain_text", revision=here)
+    assert list(read(data, "train")["text"]) == ["x", "y"]
+    with pytest.raises(
+        UserError, match=r"^data\.revision: .* of another commit than 'bbb"
+    ) as caught:
+        read(data.model_copy(update={"revision": other}), "train")
+    assert f"set the revision to {here}" in str(caught.value)
 
 
 # What is written

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fairtune import errors
+from fairtune import errors, files
 from fairtune.errors import UserError, did_you_mean, one_line
 from stages import encode, subset, train
 from tests import tiny
@@ -765,6 +765,29 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 TEXTS = [f"text {number}" for number in range(20_000)]
+
+
+def test_what_was_there_is_there_again_when_the_last_move_fails(here: Path) -> None:
+    files.write_json(here / "data" / "x.json", 1)
+    with pytest.raises(FileNotFoundError), files.fresh_folder(here / "data") as half:
+        half.rmdir()
+    assert [path.name for path in here.iterdir()] == ["data"]
+    assert files.read_json(here / "data" / "x.json", made_by="x") == 1
+
+
+def test_a_fresh_folder_takes_the_place_of_the_old_one_as_a_whole(here: Path) -> None:
+    for name in ("old", "new"):
+        with files.fresh_folder(here / "data") as half:
+            (half / name).touch()
+    assert [path.name for path in here.glob("**/*")] == ["data", "new"]
+
+
+def test_half_a_json_file_is_never_left(here: Path) -> None:
+    files.write_json(here / "x.json", {"a": 1})
+    with pytest.raises(ValueError, match="nan"):
+        files.write_json(here / "x.json", {"a": float("nan")})
+    assert [path.name for path in here.iterdir()] == ["x.json"]
+    assert files.read_json(here / "x.json", made_by="x") == {"a": 1}
 
 
 def by_python(path: Path) -> None:

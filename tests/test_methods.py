@@ -284,7 +284,9 @@ def test_the_check_refuses_a_head_that_was_quantised(encoder: Encoder) -> None:
 
 
 def test_the_check_refuses_a_frozen_head(encoder: Encoder) -> None:
-    built = made(encoder("distilbert"), LORA)
+    # The adapter is larger than the head: its size does not make up for what is frozen.
+    built = made(encoder("distilbert"), {**LORA, "r": 32})
+    assert built.counts.adapter > built.counts.head
     for name, parameter in built.model.named_parameters():
         if "pre_classifier" in name:
             parameter.requires_grad_(False)
