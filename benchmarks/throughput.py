@@ -163,7 +163,8 @@ def flops_per_sample(setting: Setting, name: str) -> float:
 
     Two for each weight of a linear layer and token in the forward pass, and for the scores and
     their use in attention 4 x length x width a layer; the backward pass does as much again for
-    the inputs, and once more for the weights where these are trained (Kaplan et al., 2020, sec. 2.1).
+    the inputs, and once more for the weights where these are trained (Kaplan et al., 2020,
+    section 2.1).
     """
     config = methods.load_config(setting.model, labels=2)
     width, layers = config.hidden_size, config.num_hidden_layers

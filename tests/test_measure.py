@@ -1,0 +1,207 @@
+"""Clock, memory and energy; NVML is played by a module of that name in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fairtune import breakdown, device, measure, nvml
+from fairtune.params import Train
+
+ROOT = Path(__file__).parent.parent
+PLAYED = """
+import os
+class NVMLError(Exception): pass
+class Process:
+    def __init__(self, pid, used): self.pid, self.usedGpuMemory = pid, used
+class Memory: used = {device} * 2**20
+def nvmlInit(): pass
+def nvmlDeviceGetHandleByIndex(index): return index
+def nvmlDeviceGetComputeRunningProcesses(gpu): return [Process(*one) for one in {processes}]
+def nvmlDeviceGetGraphicsRunningProcesses(gpu): return []
+def nvmlDeviceGetMemoryInfo(gpu): return Memory
+def nvmlDeviceGetTotalEnergyConsumption(gpu): return 5000
+"""
+
+
+def cpu_meter() -> measure.Meter:
+    chosen = device.choose(Train(epochs=1, batch_size=1, device="cpu"))
+    return measure.Meter(device=chosen, base=measure.Baseline())
+
+
+def sampled(folder: Path, *, processes: str) -> nvml.Samples:
+    """Run the sampler against a played NVML and return what it found."""
+    folder.mkdir(exist_ok=True)
+    (folder / "pynvml.py").write_text(PLAYED.format(device=900, processes=processes))
+    path = f"{folder}{os.pathsep}{ROOT}"
+    with subprocess.Popen(
+        [sys.executable, "-m", "fairtune.nvml", "4242"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.write("run\n")
+        process.stdin.flush()
+        time.sleep(0.4)
+        process.stdin.write("pause\n")
+        process.stdin.flush()
+        time.sleep(0.2)
+        printed, _ = process.communicate(timeout=10)
+    return nvml.Samples(**json.loads(printed))
+
+
+def test_what_runs_in_a_pause_is_on_no_clock() -> None:
+    meter = cpu_meter()
+    meter.start()
+    time.sleep(0.05)
+    with meter.paused():
+        time.sleep(0.3)
+    meter.stop()
+    assert 0.05 <= meter.seconds < 0.25
+    assert meter.paused_seconds >= 0.3
+
+
+def test_steps_are_timed_after_warm_up_and_not_across_a_pause() -> None:
+    meter = cpu_meter()
+    meter.start()
+    for stretch in range(2):
+        for _ in range(measure.WARM_UP_STEPS + 5):
+            time.sleep(0.002)
+            meter.mark_step()
+        if not stretch:
+            with meter.paused():
+                time.sleep(0.2)
+    meter.stop()
+    median, p90 = meter.step_summary()
+    assert median is not None
+    assert p90 is not None
+    assert 2.0 <= median <= p90 < 100.0
+    assert max(meter.step_milliseconds()) < 150.0
+
+
+def test_without_a_gpu_its_counters_are_null_with_the_reason() -> None:
+    meter = cpu_meter()
+    meter.start()
+    meter.stop()
+    memory = meter.memory()
+    assert memory.gpu_memory_mib is None
+    assert memory.gpu_allocated_mib is None
+    assert set(memory.unavailable.values()) == {"no NVIDIA GPU"}
+    assert memory.host_memory_mib > 50
+    assert meter.energy().total_wh is None
+    assert meter.energy().unavailable == "no NVIDIA GPU"
+
+
+def test_host_memory_is_that_of_this_process_and_not_of_its_parent() -> None:
+    ballast = bytearray(300 * 2**20)
+    light = (
+        "from pathlib import Path; print([int(l.split()[1]) / 1024 for l in "
+        "Path('/proc/self/status').read_text().splitlines() if l.startswith('VmHWM')][0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", light], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert float(done.stdout) < 100
+    assert measure.host_peak_mib() > len(ballast) / 2**20
+
+
+def test_the_sampler_finds_this_process_among_others(tmp_path: Path) -> None:
+    found = sampled(tmp_path, processes="[(4242, 700 * 2**20), (7, 9 * 2**20)]")
+    assert found.process_mib == 700
+    assert found.device_mib == 900
+    assert found.reason is None
+    assert found.interval_ms is not None
+    assert found.interval_ms <= 10
+    # 0.4 s at 5 ms; the pause of 0.2 s is not in it.
+    assert 20 <= found.count <= 85
+
+
+def test_a_process_that_the_driver_does_not_list_is_null_with_the_reason(tmp_path: Path) -> None:
+    found = sampled(tmp_path, processes="[(7, 9 * 2**20)]")
+    assert found.process_mib is None
+    assert "no process with this number" in str(found.reason)
+
+
+def test_memory_that_the_driver_does_not_tell_is_null_with_the_reason(tmp_path: Path) -> None:
+    found = sampled(tmp_path, processes="[(4242, None)]")
+    assert found.process_mib is None
+    assert found.reason == "the driver does not tell memory by process"
+
+
+def busy_probe(folder: Path, *, allow: bool) -> subprocess.CompletedProcess[str]:
+    (folder / "pynvml.py").write_text(PLAYED.format(device=5000, processes="[(7, 2**32)]"))
+    code = (
+        "from fairtune import errors, measure; "
+        f"errors.run(lambda: print(measure.baseline(allow_busy={allow}).busy))"
+    )
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_gpu_that_is_taken_is_refused_in_one_line(tmp_path: Path) -> None:
+    done = busy_probe(tmp_path, allow=False)
+    assert done.returncode == 1
+    line = done.stderr.strip().splitlines()[-1]
+    assert "the GPU is taken: processes [7] held 5000 MiB" in line
+    assert "train.allow_busy_gpu" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_gpu_that_is_taken_may_be_used_and_the_record_says_so(tmp_path: Path) -> None:
+    done = busy_probe(tmp_path, allow=True)
+    assert done.returncode == 0
+    assert "processes [7] held 5000 MiB" in done.stdout
+
+
+def test_without_nvml_there_is_no_gpu_and_no_error() -> None:
+    assert measure.baseline(allow_busy=False).gpu is None
+
+
+def test_a_baseline_that_nobody_wants_looks_at_no_gpu() -> None:
+    assert measure.baseline(allow_busy=False, wanted=False).busy is None
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from benchmarks.shapes import write_roberta
+
+    return write_roberta(tmp_path_factory.mktemp("roberta"))
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ({}, 1902),
+        ({"adapter": "lora", "targets": ["query", "value"], "r": 8}, 489),
+        (
+            {"adapter": "ia3", "targets": ["key", "value", "feedforward_out"],
+             "feedforward": ["feedforward_out"]},
+            485,
+        ),
+        ({"quantize": "nf4", "adapter": "lora", "targets": ["query", "value"], "r": 8}, 207),
+    ],
+)  # fmt: skip
+def test_the_predicted_memory_of_roberta_base_is_what_was_worked_out(
+    roberta: Path, block: dict, expected: float
+) -> None:
+    from fairtune import methods
+    from fairtune.params import Method, Model
+
+    chosen = device.choose(Train(epochs=1, batch_size=1, device="cpu"))
+    method = Method(learning_rate=1e-4, **block)
+    built = methods.build(
+        Model(name=str(roberta)), method, name="m", labels=2, device=chosen, seed=1
+    )
+    assert breakdown.predict(built.model).total_mib == pytest.approx(expected, abs=1)

@@ -1,0 +1,150 @@
+"""A training on a tiny encoder: what it records, and what it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers.trainer_callback import TrainerControl, TrainerState
+
+from fairtune import device, measure, methods, training
+from fairtune.batches import BatchPlan
+from fairtune.encoded import Encoded
+from fairtune.errors import UserError
+from fairtune.params import Method, Model, Train
+from fairtune.progress import StepProgress
+
+LORA = Method(learning_rate=0.01, adapter="lora", targets=["query", "value"], r=2)
+
+
+def rows(count: int = 40) -> Encoded:
+    """Return rows whose class shows in their first token."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(4, 20, count)
+    labels = generator.integers(0, 2, count)
+    tokens = [
+        np.concatenate([[5 + label], generator.integers(8, 30, length - 1)])
+        for label, length in zip(labels, lengths, strict=True)
+    ]
+    return Encoded(
+        row_ids=[f"train/{index}" for index in range(count)],
+        labels=labels,
+        tokens=np.concatenate(tokens).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    )
+
+
+def settings(**changes: object) -> Train:
+    return Train(**{"epochs": 2, "batch_size": 8, "logging_steps": 1, "device": "cpu", **changes})
+
+
+@pytest.fixture
+def train(encoder: Callable[..., Path]) -> Callable[..., tuple]:
+    """Return a function that trains a fresh model and returns what was seen, and the meter."""
+
+    def run(
+        method: Method = LORA, *, validate: Callable[[], float] = lambda: 0.5, **changes: object
+    ) -> tuple[training.Trained, measure.Meter, methods.Built]:
+        chosen = device.choose(settings(**changes))
+        built = methods.build(
+            Model(name=str(encoder())), method, name="m", labels=2, device=chosen, seed=1
+        )
+        meter = measure.Meter(device=chosen, base=measure.Baseline())
+        seen = training.train_model(
+            built.model,
+            rows(),
+            train=settings(**changes),
+            learning_rate=method.learning_rate,
+            seed=1,
+            pad_token_id=0,
+            device=chosen,
+            meter=meter,
+            validate=validate,
+        )
+        return seen, meter, built
+
+    return run
+
+
+def test_the_loss_falls_and_every_step_is_a_point_of_the_curve(train: Callable) -> None:
+    seen, _, _ = train(precision="fp32", epochs=4)
+    losses = [point["loss"] for point in seen.history]
+    assert len(losses) == seen.steps == 4 * 5
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+
+
+def test_two_trainings_of_one_seed_are_the_same(train: Callable) -> None:
+    first, second = train()[0], train()[0]
+    assert first.history == second.history
+    assert first.order_sha256 == second.order_sha256
+
+
+def test_the_order_of_the_rows_does_not_depend_on_the_method(train: Callable) -> None:
+    ia3 = Method(learning_rate=0.01, adapter="ia3", targets=["key", "value"])
+    assert train(LORA)[0].order_sha256 == train(ia3)[0].order_sha256
+
+
+def test_validation_runs_after_each_epoch_and_off_the_clock(train: Callable) -> None:
+    import time
+
+    calls: list[float] = []
+
+    def slow() -> float:
+        time.sleep(0.3)
+        calls.append(0.5)
+        return 0.5
+
+    seen, meter, _ = train(validate=slow)
+    assert len(calls) == len(seen.validation) == 2
+    assert meter.paused_seconds >= 0.6
+    start = seen.validation[0][0]
+    assert 0 < start < seen.validation[1][0] <= meter.seconds + 0.001
+
+
+def test_validation_after_the_last_epoch_alone_when_asked_for(train: Callable) -> None:
+    assert len(train(validate_every_epoch=False)[0].validation) == 1
+
+
+def test_only_the_adapter_and_the_head_change(train: Callable, encoder: Callable) -> None:
+    chosen = device.choose(settings())
+    before = methods.build(
+        Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1
+    ).model.state_dict()
+    after = train()[2].model.state_dict()
+    changed = {name for name in before if not before[name].equal(after[name])}
+    assert changed
+    assert all("lora_" in name or "modules_to_save" in name for name in changed)
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line() -> None:
+    chosen = device.choose(settings())
+    watch = training.Watch(
+        meter=measure.Meter(device=chosen, base=measure.Baseline()),
+        plan=BatchPlan(rows().lengths, batch_size=8, seed=1, group=True),
+        progress=StepProgress("m"),
+        validate=lambda: 0.5,
+    )
+    state = TrainerState(global_step=7)
+    with pytest.raises(UserError, match=r"loss became nan at step 7; lower .* learning_rate"):
+        watch.on_log(None, state, TrainerControl(), logs={"loss": float("nan")})
+
+
+def test_graphs_asked_for_on_a_cpu_are_refused_with_the_remedy(train: Callable) -> None:
+    with pytest.raises(UserError, match=r"train\.cuda_graphs: 'on' needs a CUDA GPU.*auto or off"):
+        train(cuda_graphs="on")
+
+
+def test_the_record_says_why_steps_ran_eagerly(train: Callable) -> None:
+    seen = train()[0]
+    assert seen.captured_steps == 0
+    assert "no CUDA graphs on cpu" in seen.note
+
+
+def test_padding_is_counted(train: Callable) -> None:
+    seen = train()[0]
+    assert seen.tokens == 2 * int(rows().lengths.sum())
+    assert seen.padded_tokens > seen.tokens
+    grouped = seen.padded_tokens
+    assert train(group_by_length=False)[0].padded_tokens >= grouped
