@@ -127,8 +127,8 @@ def advise(results: Results, limits: Limits) -> Advice:
 
 def _memory_note(results: Results) -> str:
     return (
-        "GPU memory was not measured; the limit on memory is held against the "
-        f"{results.memory_name} of the training process."
+        f"GPU memory was not measured; the {results.memory_name} of the training process stands "
+        "in for it."
     )
 
 

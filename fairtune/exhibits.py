@@ -188,10 +188,11 @@ def fairness(evidence: Evidence) -> Exhibit:
 def _same(value: Any) -> str:
     if isinstance(value, str) and len(value) == HASHED:
         return "the same SHA-256"
-    if isinstance(value, dict) and len(value) == 1:
-        return setting(next(iter(value.values())))
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_same(item)}" for key, item in value.items() if item is not None)
+        known = {key: item for key, item in value.items() if item is not None}
+        if len(known) == 1:
+            return setting(next(iter(known.values())))
+        return ", ".join(f"{key} {_same(item)}" for key, item in known.items())
     if isinstance(value, int) and not isinstance(value, bool):
         return number(value)
     return setting(value)

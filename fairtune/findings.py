@@ -45,6 +45,7 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "trainings": verdicts.trainings(evidence, evidence.study.seeds),
         "quality": verdicts.quality(evidence),
         "extremes": {cost: tradeoffs.extremes(evidence, cost) for cost in evidence.costs},
+        "memory_source": tradeoffs.memory_source(evidence),
         "memory_note": tradeoffs.memory_note(evidence),
         "trades": tradeoffs.against_baseline(evidence),
         "storage": tradeoffs.storage(evidence),
@@ -120,7 +121,6 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "resamples": number(study.compare.resamples),
         "power": f"{POWER:.0%}",
         "seeds": count(evidence.seeds, "seed"),
-        "pairs": count(len(evidence.pairs), "pair"),
         "sample_interval": run.memory.sample_interval_ms
         and number(run.memory.sample_interval_ms, digits=1),
     }

@@ -38,10 +38,20 @@ def memory_note(evidence: Evidence) -> str:
     """Return what was measured as memory, and that GPU memory was not where it was not."""
     if evidence.on_gpu:
         return ""
+    reason = evidence.first.memory.unavailable.get("gpu_memory_mib", "no reason recorded")
     return (
-        "GPU memory was not measured, because the study ran without a GPU; memory below is the "
-        "peak host memory of the training process."
+        f"GPU memory was not measured ({reason}); memory below is the peak host memory of the "
+        "training process."
     )
+
+
+def memory_source(evidence: Evidence) -> str:
+    """Return which peak is shown as memory, and who counts it."""
+    return {
+        "gpu_memory_mib": "the peak that the process holds on the device, as the driver reports it",
+        "gpu_allocated_mib": "the peak that tensors occupy on the device, as torch counts it",
+        "host_memory_mib": "the peak resident memory of the training process",
+    }[evidence.memory_key]
 
 
 def against_baseline(evidence: Evidence) -> list[str]:

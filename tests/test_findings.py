@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -206,3 +207,11 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     ]
     assert measured(make_evidence()) == []
     assert set(predicted(make_evidence(), SHAPES[-1])) == set(METHODS)
+
+
+def test_memory_that_only_torch_counted_is_said_to_be_torchs() -> None:
+    found = make_evidence()
+    without = {name: {**one, "gpu_memory_mib": None} for name, one in found.metrics.items()}
+    bare = dataclasses.replace(found, metrics=without)
+    assert "as torch counts it" in tradeoffs.memory_source(bare)
+    assert bare.memory_name == "GPU memory"

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from fairtune.files import write_json
 from fairtune.page import page
 from fairtune.plots import Tables
-from tests.studies import make_runs, make_tables
+from tests.studies import make_charts, make_runs
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / ".dvc/plots"
@@ -36,7 +36,7 @@ def charts() -> dict[str, dict[str, Any]]:
 
 
 def study(**knobs: Any) -> Tables:
-    return make_tables(make_runs(**knobs))
+    return make_charts(make_runs(**knobs))
 
 
 def svg(name: str, **revisions: Tables) -> str:
