@@ -1,0 +1,131 @@
+"""What was saved predicts what was recorded, in a process that did not train it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fairtune import experiment, files, layout, params, results
+from stages import encode, subset
+from tests import tiny
+
+ROOT = Path(__file__).parent.parent
+LORA = {"learning_rate": 0.01, "adapter": "lora", "targets": ["query", "value"], "r": 2}
+METHODS = {
+    "full": {"learning_rate": 0.001},
+    "lora": LORA,
+    "qlora": LORA | {"quantize": "nf4"},
+    "ia3": {
+        "learning_rate": 0.01,
+        "adapter": "ia3",
+        "targets": ["key", "value", "feedforward_out"],
+        "feedforward": ["feedforward_out"],
+    },
+}
+PROOF = """
+import dataclasses, json
+from fairtune import params, progress, reload
+progress.quiet_libraries()
+study = params.load()
+print(json.dumps({
+    name: dataclasses.asdict(reload.prove(study, name=name, seed=1)) for name in study.methods
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Path]) -> Path:
+    """Train the four methods on a tiny study; return its folder."""
+    root = tmp_path_factory.mktemp("study")
+    changes = {"model.name": str(encoder()), "methods": METHODS, "seeds": [1]}
+    tiny.write_study(root, changes)
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        subset.main()
+        encode.main()
+        study = params.load()
+        for name in METHODS:
+            with files.fresh_folder(layout.run_folder(name, 1)) as folder:
+                run = experiment.run(
+                    study, name=name, seed=1, weights=folder / layout.WEIGHTS, started=0.0
+                )
+                results.write_run(folder, run.record, run.history, run.predictions)
+    finally:
+        os.chdir(before)
+    return root
+
+
+def proofs(root: Path) -> dict[str, dict]:
+    """Reload every run in a new process."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROOF], cwd=root, env=env, capture_output=True, text=True, check=True
+    )
+    found: dict[str, dict] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_new_process_reproduces_the_predictions_of_all_four_methods(finished: Path) -> None:
+    found = proofs(finished)
+    assert set(found) == set(METHODS)
+    for name, proof in found.items():
+        assert proof["largest_difference"] <= 1e-3, name
+        assert proof["changed"] == 0, name
+
+
+def test_what_is_shipped_is_safetensors_and_adapters_are_small(finished: Path) -> None:
+    for name in METHODS:
+        folder = finished / layout.run_folder(name, 1) / layout.WEIGHTS
+        assert list(folder.glob("*.safetensors"))
+        assert not [path for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}]
+    sizes = {
+        name: json.loads((finished / layout.run_folder(name, 1) / layout.RECORD).read_text())
+        for name in METHODS
+    }
+    assert sizes["lora"]["shipped_mib"] < sizes["full"]["shipped_mib"] / 5
+
+
+def test_the_record_audits_the_four_bits_and_spares_the_head(finished: Path) -> None:
+    record = json.loads((finished / "models/qlora/1/run.json").read_text())
+    assert record["audit"]["quantized_modules"]
+    assert not [name for name in record["audit"]["quantized_modules"] if "classifier" in name]
+    assert record["audit"]["head_dtypes"] == ["float32"]
+    assert record["memory"]["gpu_memory_mib"] is None
+
+
+def test_the_head_starts_from_the_same_weights_in_all_methods(finished: Path) -> None:
+    records = [
+        json.loads((finished / layout.run_folder(name, 1) / layout.RECORD).read_text())
+        for name in METHODS
+    ]
+    assert len({record["head_sha256"] for record in records}) == 1
+    assert len({record["data"]["order_sha256"] for record in records}) == 1
+
+
+def test_weights_that_were_changed_are_found_out(finished: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = finished / "models/lora/1/weights/adapter_model.safetensors"
+    kept = path.read_bytes()
+    try:
+        save_file({name: -20 * tensor for name, tensor in load_file(path).items()}, path)
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-m", "fairtune.reload", "lora", "1"],
+            cwd=finished,
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    finally:
+        path.write_bytes(kept)
+    assert done.returncode == 1
+    assert "the weights are not those of the record" in done.stderr
