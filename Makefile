@@ -70,6 +70,10 @@ lock: $(VENV)/.dev ## compile the requirements files anew
 	@pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
 	  --no-emit-find-links -o requirements-dev.txt requirements-dev.in
 
+.PHONY: parallel
+parallel: setup ## run the stale trainings at once, one on each GPU, then the rest
+	@$(BIN)/python -m fairtune.parallel
+
 .PHONY: readme
 readme: setup ## write the results into README.md
 	@$(BIN)/python -m fairtune.readme

@@ -1,0 +1,121 @@
+"""Trainings side by side under real DVC, with two slots on a CPU."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fairtune import parallel
+from fairtune.errors import UserError
+from tests import tiny
+from tests.test_pipeline import ROOT, Repository, environment
+
+METHODS = {
+    "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
+    "ia3": {"learning_rate": 0.01, "adapter": "ia3", "targets": ["key"]},
+}
+# The rest of the pipeline has tests of its own: here it ends with `compare`.
+LAST = "  report:"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    for folder in ("fairtune", "stages"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
+    for file in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
+    pipeline = (ROOT / "dvc.yaml").read_text()
+    (tmp_path / "dvc.yaml").write_text(pipeline[: pipeline.index(LAST)])
+    tiny.write_encoder(tmp_path / "encoder")
+    tiny.write_study(tmp_path, {"methods": METHODS})
+    made = Repository(tmp_path)
+    made.run("git", "init", "-q")
+    made.commit("a tiny study")
+    return made
+
+
+def begin(repository: Repository) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "fairtune.parallel"],
+        cwd=repository.root,
+        env=environment() | {"FAIRTUNE_SLOTS": "2", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def both_train(repository: Repository, process: subprocess.Popen[str]) -> bool:
+    """Wait until both trainings are under way at once; False when that never happens."""
+    while process.poll() is None:
+        if len(list(repository.root.glob("models/*/*.part"))) == 2:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_two_slots_train_at_once_and_leave_nothing_to_do(repository: Repository) -> None:
+    process = begin(repository)
+    overlapped = both_train(repository, process)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, printed
+    assert overlapped
+    assert "train@lora-1 done" in printed
+    assert "Data and pipelines are up to date." in repository.dvc("status")
+    locked = (repository.root / "dvc.lock").read_text()
+    assert "train@lora-1:" in locked
+    assert "train@ia3-1:" in locked
+
+
+def test_one_that_fails_is_named_and_the_other_is_kept(repository: Repository) -> None:
+    repository.edit("methods.ia3.rr", 3)
+    process = begin(repository)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "train@ia3-1: fairtune: methods.ia3.rr: unknown key" in printed
+    assert "the others' results are kept" in printed
+    assert "Traceback" not in printed
+    assert (repository.root / "models/lora/1/run.json").exists()
+
+
+def test_ctrl_c_leaves_no_process_and_no_lock(repository: Repository) -> None:
+    process = begin(repository)
+    assert both_train(repository, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    inside = str(repository.root)
+    left = [
+        path
+        for path in Path("/proc").glob("[0-9]*/cwd")
+        if path.exists() and os.access(path, os.R_OK) and str(path.resolve()) == inside
+    ]
+    assert not left
+    repository.dvc("repro", "train@lora-1")
+
+
+def test_a_number_of_slots_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAIRTUNE_SLOTS", "two")
+    with pytest.raises(UserError, match="FAIRTUNE_SLOTS: 'two' is not right"):
+        parallel.slots()
+
+
+def test_without_a_gpu_there_is_one_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAIRTUNE_SLOTS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert parallel.slots() == ["0"]
+
+
+def test_each_visible_gpu_is_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAIRTUNE_SLOTS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert parallel.slots() == ["2", "5"]
