@@ -132,8 +132,8 @@ def end(running: list[Training]) -> None:
                 continue
 
 
-def last_line(log: Path) -> str:
-    """Return the last line of a log that tells of fairtune's or DVC's error."""
+def first_error(log: Path) -> str:
+    """Return the first line of a log that tells of fairtune's or DVC's error, or its first line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if line.startswith(("fairtune:", "ERROR:"))]
     return (told or lines or ["nothing was printed"])[0]
@@ -147,7 +147,7 @@ def main() -> None:
             raise UserError("the stages before the trainings failed; see above")
         failed = run_all(stale(), free)
         for training in failed:
-            print(f"parallel: {training.stage}: {last_line(training.log)}", file=sys.stderr)
+            print(f"parallel: {training.stage}: {first_error(training.log)}", file=sys.stderr)
         if failed:
             names = ", ".join(training.stage for training in failed)
             raise UserError(f"{names} failed, see {LOGS}; the others' results are kept")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from fairtune import parallel
 from fairtune.errors import UserError
 from tests import tiny
-from tests.test_pipeline import ROOT, Repository, environment
+from tests.repositories import ROOT, Repository, clone, environment
 
 METHODS = {
     "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
@@ -27,20 +26,10 @@ LAST = "  report:"
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    for folder in ("fairtune", "stages"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignored)
-    for file in (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / file, tmp_path / file)
     pipeline = (ROOT / "dvc.yaml").read_text()
-    (tmp_path / "dvc.yaml").write_text(pipeline[: pipeline.index(LAST)])
     tiny.write_encoder(tmp_path / "encoder")
     tiny.write_study(tmp_path, {"methods": METHODS})
-    made = Repository(tmp_path)
-    made.run("git", "init", "-q")
-    made.commit("a tiny study")
-    return made
+    return clone(tmp_path, pipeline=pipeline[: pipeline.index(LAST)])
 
 
 def begin(repository: Repository) -> subprocess.Popen[str]:
@@ -51,6 +40,9 @@ def begin(repository: Repository) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell without job control starts its background jobs deaf to Ctrl-C, and they hand
+        # that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -6,19 +6,15 @@ The tests share one repository and run in order: each begins where the one befor
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from tests import tiny
+from tests.repositories import Repository, clone
 
-ROOT = Path(__file__).parent.parent
 STUDY = """
 data: {source: reviews.csv, text_column: text, label_column: label}
 subset: {train: 48, validation: 16, test: 32, seed: 1}
@@ -35,76 +31,13 @@ report: {title: A tiny study, author: Nobody}
 pytestmark = pytest.mark.xdist_group("pipeline")
 
 
-class Repository:
-    """A clone with a tiny study in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def run(self, *command: str, fails: bool = False) -> str:
-        """Run a command and return all that it printed."""
-        done = subprocess.run(
-            command, cwd=self.root, env=environment(), capture_output=True, text=True, check=False
-        )
-        printed = done.stdout + done.stderr
-        assert bool(done.returncode) == fails, printed
-        return printed
-
-    def dvc(self, *words: str, fails: bool = False) -> str:
-        """Run DVC."""
-        return self.run(sys.executable, "-m", "dvc", *words, fails=fails)
-
-    def repro(self, *, fails: bool = False) -> list[str]:
-        """Reproduce the pipeline; return the stages that ran, in order."""
-        # The report and the notebook have tests of their own.
-        printed = self.dvc("repro", "compare", "score", fails=fails)
-        return re.findall(r"^Running stage '([^']+)'", printed, flags=re.MULTILINE)
-
-    def edit(self, key: str, value: object) -> None:
-        """Set a dotted key of params.yaml."""
-        yaml = YAML()
-        path = self.root / "params.yaml"
-        document = yaml.load(path.read_text())
-        *parents, last = key.split(".")
-        section = document
-        for parent in parents:
-            section = section[parent]
-        section[last] = value
-        with path.open("w") as file:
-            yaml.dump(document, file)
-
-    def commit(self, message: str) -> None:
-        """Commit all that git tracks."""
-        self.run("git", "add", "-A")
-        self.run("git", "commit", "-qm", message)
-
-
-def environment() -> dict[str, str]:
-    """Return an environment in which `python` is this one and git knows an author."""
-    python = str(Path(sys.executable).parent)
-    author = {
-        f"GIT_{role}_{what}": "t@example.org"
-        for role in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
-    path = f"{python}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **author, "PATH": path, "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
-
-
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     root = tmp_path_factory.mktemp("clone")
-    for folder in ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
-        shutil.copy(ROOT / file, root / file)
     (root / "params.yaml").write_text(STUDY)
     tiny.write_encoder(root / "encoder")
     tiny.write_reviews(root / "reviews.csv", rows=200)
-    made = Repository(root)
-    made.run("git", "init", "-q")
-    made.commit("a tiny study")
-    return made
+    return clone(root)
 
 
 def trainings(stages: list[str]) -> set[str]:

@@ -1,0 +1,91 @@
+"""Clones of the project with a tiny study in them, in which tests run real DVC."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
+FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
+
+
+class Repository:
+    """A clone with a tiny study in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, fails: bool = False) -> str:
+        """Run a command and return all that it printed."""
+        done = subprocess.run(
+            command, cwd=self.root, env=environment(), capture_output=True, text=True, check=False
+        )
+        printed = done.stdout + done.stderr
+        assert bool(done.returncode) == fails, printed
+        return printed
+
+    def dvc(self, *words: str, fails: bool = False) -> str:
+        """Run DVC."""
+        return self.run(sys.executable, "-m", "dvc", *words, fails=fails)
+
+    def repro(self, *, fails: bool = False) -> list[str]:
+        """Reproduce the pipeline; return the stages that ran, in order."""
+        # The report and the notebook have tests of their own.
+        printed = self.dvc("repro", "compare", "score", fails=fails)
+        return re.findall(r"^Running stage '([^']+)'", printed, flags=re.MULTILINE)
+
+    def edit(self, key: str, value: object) -> None:
+        """Set a dotted key of params.yaml."""
+        yaml = YAML()
+        path = self.root / "params.yaml"
+        document = yaml.load(path.read_text())
+        *parents, last = key.split(".")
+        section = document
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+        with path.open("w") as file:
+            yaml.dump(document, file)
+
+    def commit(self, message: str) -> None:
+        """Commit all that git tracks."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which `python` is this one and git knows an author."""
+    python = str(Path(sys.executable).parent)
+    author = {
+        f"GIT_{role}_{what}": "t@example.org"
+        for role in ("AUTHOR", "COMMITTER")
+        for what in ("NAME", "EMAIL")
+    }
+    path = f"{python}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, **author, "PATH": path, "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+
+
+def clone(root: Path, *, pipeline: str | None = None) -> Repository:
+    """Copy the project to a folder that holds a study and commit both.
+
+    Args:
+        root: holds `params.yaml` and what it names.
+        pipeline: text of dvc.yaml; None takes the project's.
+    """
+    ignored = shutil.ignore_patterns("__pycache__")
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+    for file in FILES:
+        shutil.copy(ROOT / file, root / file)
+    (root / "dvc.yaml").write_text(pipeline or (ROOT / "dvc.yaml").read_text())
+    made = Repository(root)
+    made.run("git", "init", "-q")
+    made.commit("a tiny study")
+    return made
