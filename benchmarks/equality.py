@@ -17,7 +17,7 @@ from fairtune import layout, params, progress
 progress.quiet_libraries()
 
 from benchmarks.shapes import write_roberta  # noqa: E402
-from fairtune import device, encoded, measure, methods, prediction, training  # noqa: E402
+from fairtune import device, encoded, measure, methods, prediction, speed, training  # noqa: E402
 from fairtune.errors import UserError, run  # noqa: E402
 
 # Sums of the same fp32 numbers in another order differ by far less.
@@ -43,6 +43,7 @@ def curve(
     if "lora_dropout" in block.keywords:
         block = block.model_copy(update={"lora_dropout": 0.0})
     built = methods.build(model, block, name=name, labels=2, device=chosen, seed=1)
+    speed.prepare(built.model, chosen)
     trained = training.train_model(
         built.model,
         rows,

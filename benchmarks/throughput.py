@@ -29,8 +29,18 @@ from transformers import Trainer, TrainingArguments  # noqa: E402
 from transformers.trainer_callback import PrinterCallback  # noqa: E402
 
 from benchmarks.shapes import write_roberta  # noqa: E402
-from fairtune import batches, device, encoded, measure, methods, prediction, training  # noqa: E402
+from fairtune import (  # noqa: E402
+    batches,
+    device,
+    encoded,
+    measure,
+    methods,
+    prediction,
+    speed,
+    training,
+)
 from fairtune.errors import run  # noqa: E402
+from fairtune.experiment import versions  # noqa: E402
 from fairtune.files import read_json, write_json  # noqa: E402
 
 MATRIX = 8192
@@ -77,6 +87,7 @@ class Setting:
 def fairtune_run(setting: Setting, name: str) -> dict[str, float]:
     """Train as fairtune does; return seconds, samples per second and peak memory."""
     built = setting.build(name)
+    speed.prepare(built.model, setting.device)
     meter = measure.Meter(device=setting.device, base=measure.Baseline(), sample=False)
     trained = training.train_model(
         built.model,
@@ -175,38 +186,47 @@ def flops_per_sample(setting: Setting, name: str) -> float:
     return forward * (3 if trained else 2)
 
 
-def measured(setting: Setting) -> dict[str, Any]:
-    """Run all methods, plain and fairtune in turn, and sum up."""
+Runs = dict[str, dict[str, list[dict[str, float]]]]
+
+
+def measured(setting: Setting, out: Path) -> dict[str, Any]:
+    """Run all methods, plain and fairtune in turn; write the figures so far after each round."""
+    ceiling = matrix_rate(setting)
     names = list(setting.study.methods)
-    runs: dict[str, dict[str, list[dict[str, float]]]] = {
-        name: {"plain": [], "fairtune": []} for name in names
-    }
+    runs: Runs = {name: {"plain": [], "fairtune": []} for name in names}
+    found: dict[str, Any] = {}
     for turn in range(setting.rounds):
         for name in names:
             for kind, contender in (("plain", plain_run), ("fairtune", fairtune_run)):
                 runs[name][kind].append(contender(setting, name))
             last = {kind: round(of[-1]["samples_per_second"], 1) for kind, of in runs[name].items()}
             print(f"round {turn + 1} {name}: samples/s {last}", flush=True)
-    ceiling = matrix_rate(setting)
+        found = figures(setting, runs, ceiling)
+        write_json(out, found)
+    return found
+
+
+def figures(setting: Setting, runs: Runs, ceiling: float) -> dict[str, Any]:
+    """Return the medians of the rounds so far, with what they were measured on."""
     return {
         "device": setting.device.name,
         "precision": setting.device.precision,
-        "torch": torch.__version__,
+        "versions": versions(),
         "rows": len(setting.rows),
         "epochs": setting.epochs,
-        "rounds": setting.rounds,
+        "rounds": len(next(iter(runs.values()))["plain"]),
         "batch_size": setting.train.batch_size,
         "mean_tokens": round(float(setting.rows.lengths.mean()), 1),
         "longest": int(setting.rows.lengths.max()),
         "matrix_tflops": round(ceiling / 1e12, 1),
-        "methods": {name: summed(setting, name, runs[name], ceiling) for name in names},
+        "methods": {name: summed(setting, name, of, ceiling) for name, of in runs.items()},
     }
 
 
 def summed(
     setting: Setting, name: str, runs: dict[str, list[dict[str, float]]], ceiling: float
-) -> dict[str, float | None]:
-    """Return the medians of one method's rounds."""
+) -> dict[str, Any]:
+    """Return one method's rounds and their medians."""
 
     def median(kind: str, key: str) -> float:
         return statistics.median(one[key] for one in runs[kind])
@@ -215,7 +235,9 @@ def summed(
     on_gpu = setting.device.type == "cuda"
     return {
         "plain": round(theirs, 1),
+        "plain_rounds": [round(one["samples_per_second"], 1) for one in runs["plain"]],
         "fairtune": round(ours, 1),
+        "fairtune_rounds": [round(one["samples_per_second"], 1) for one in runs["fairtune"]],
         "ratio": round(ours / theirs, 2),
         "share_of_matrix_rate": round(ours * flops_per_sample(setting, name) / ceiling, 3),
         "captured_share": round(median("fairtune", "captured"), 3),
@@ -254,9 +276,8 @@ def main() -> None:
     parser.add_argument("--out", help="where to write the JSON")
     words = parser.parse_args()
     setting = Setting(words)
-    found = measured(setting)
     out = Path(words.out or f"benchmarks/throughput-{setting.device.type}.json")
-    write_json(out, found)
+    found = measured(setting, out)
     print(json.dumps({k: v for k, v in found.items() if k != "methods"}))
     print(table(found))
 

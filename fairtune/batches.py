@@ -138,33 +138,35 @@ class Collator:
         }
 
 
-def bucket_lengths(batch_maxima: NDArray[np.int64], *, buckets: int = 8) -> list[int]:
-    """Choose the padded lengths, so that few tokens are padding and few graphs are captured.
+def bucket_lengths(
+    batch_maxima: NDArray[np.int64], *, price: float = 0.0, most: int | None = None
+) -> list[int]:
+    """Choose the padded lengths, so that padding and capturing together cost the least.
 
     Args:
         batch_maxima: longest row of each batch of the run, shape (batches,).
-        buckets: most lengths to choose.
+        price: what one more length costs, in tokens of padding of one row.
+        most: most lengths to choose.
 
     Returns:
         Ascending multiples of 8; the last holds the longest batch. Among all choices of at most
-        `buckets` lengths they need the fewest padded tokens (dynamic programming).
+        `most` lengths the one with the least padded length plus price (dynamic programming).
     """
     sizes, counts = np.unique(-(-batch_maxima // MULTIPLE) * MULTIPLE, return_counts=True)
     total = len(sizes)
+    most = min(most or total, total)
     seen = np.concatenate([[0], np.cumsum(counts)])
-    best = np.full((buckets + 1, total + 1), np.inf)
-    best[:, 0] = 0.0
-    cut = np.zeros((buckets + 1, total + 1), dtype=int)
-    for used in range(1, buckets + 1):
+    best = np.full((most + 1, total + 1), np.inf)
+    best[0, 0] = 0.0
+    cut = np.zeros((most + 1, total + 1), dtype=int)
+    for used in range(1, most + 1):
         for end in range(1, total + 1):
-            costs = best[used - 1, :end] + sizes[end - 1] * (seen[end] - seen[:end])
+            costs = best[used - 1, :end] + sizes[end - 1] * (seen[end] - seen[:end]) + price
             cut[used, end] = int(costs.argmin())
             best[used, end] = costs.min()
     chosen: list[int] = []
     end = total
-    for used in range(buckets, 0, -1):
-        if end == 0:
-            break
+    for used in range(int(best[:, total].argmin()), 0, -1):
         chosen.append(int(sizes[end - 1]))
         end = int(cut[used, end])
-    return sorted(set(chosen))
+    return chosen[::-1]

@@ -1,8 +1,8 @@
-"""Dropout at the speed of the processor: three times as fast as torch's own on a CPU.
+"""Dropout at the speed of the processor: several times as fast as torch's own on a CPU.
 
 torch draws a CPU dropout mask one element at a time; at 16 texts of 128 tokens that is a third of a
-training step. One 64-bit draw here decides four elements. The probability is met to 1 part in
-65,536, and the stream is torch's seeded generator's. On other devices nothing is changed.
+training step. One 64-bit draw here decides eight elements, and elements are zeroed as bits. The
+stream is torch's seeded generator's. On other devices nothing is changed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,56 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 NAME = "sdpa_fast_dropout"
-LEVELS = 65_536
-PER_DRAW = 4
+LEVELS = 256
+PER_DRAW = 8
+# Integers as wide as the floating-point numbers that are zeroed through them.
+WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def keep_mask(like: torch.Tensor, p: float) -> torch.Tensor:
-    """Return a mask of the tensor's shape, True with probability `1 - p`."""
+def draw_level(p: float) -> int:
+    """Return how many of 256 values of a byte drop an element: `256 p` on average over calls."""
+    return min(int(p * LEVELS + torch.rand(()).item()), LEVELS)
+
+
+def keep_mask(like: torch.Tensor, level: int) -> torch.Tensor:
+    """Return a mask of the tensor's shape, True with probability `1 - level / 256`."""
     count = like.numel()
     draws = torch.empty(-(-count // PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
-    threshold = round(p * LEVELS) - LEVELS // 2
-    return (draws.view(torch.int16)[:count] >= threshold).view(like.shape)
+    return (draws.view(torch.int8)[:count] >= level - LEVELS // 2).view(like.shape)
 
 
-def drop(values: torch.Tensor, p: float) -> torch.Tensor:
-    """Zero elements with probability `p`; the rest stay as they are."""
-    return torch.where(keep_mask(values, p), values, 0.0)
+def zeroed(values: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """Return the values, zero where `keep` is False; five times as fast as `torch.where`."""
+    word = WORDS[values.element_size()]
+    # A kept element's word is all ones, a dropped one's all zeros.
+    ones = keep.view(torch.int8).to(word).neg_()
+    return ones.bitwise_and_(values.view(word)).view(values.dtype)
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, level: int) -> torch.Tensor:
+        keep = keep_mask(values, level)
+        ctx.save_for_backward(keep)
+        return zeroed(values, keep)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return zeroed(gradient, keep), None
+
+
+def drop(values: torch.Tensor, p: float) -> tuple[torch.Tensor, float]:
+    """Zero elements with probability `p`; the rest stay as they are.
+
+    Returns:
+        The values, and what to multiply them by so that their mean stays.
+    """
+    level = draw_level(p)
+    if level == LEVELS:
+        return values * 0.0, 1.0
+    dropped: torch.Tensor = _Drop.apply(values, level)  # type: ignore[no-untyped-call]
+    return dropped, LEVELS / (LEVELS - level)
 
 
 class FastDropout(nn.Dropout):
@@ -41,7 +76,8 @@ class FastDropout(nn.Dropout):
         """Drop elements in training, pass them on otherwise."""
         if not self.training or self.p == 0.0:
             return input
-        return drop(input, self.p) * (1.0 / (1.0 - self.p))
+        dropped, scale = drop(input, self.p)
+        return dropped * scale
 
 
 def attention(
@@ -79,15 +115,20 @@ def attention(
     with torch.autocast(query.device.type, enabled=False):
         scores = (query * factor) @ key.transpose(-2, -1)
         if attention_mask is not None:
-            allowed = attention_mask
-            if allowed.dtype == torch.bool:
-                scores = scores.masked_fill(~allowed, torch.finfo(scores.dtype).min)
-            else:
-                scores = scores + allowed.to(scores.dtype)
-        weights = functional.softmax(scores, dim=-1)
+            scores += additive(attention_mask, scores.dtype)
+        weights, scale = drop(functional.softmax(scores, dim=-1), dropout)
         # Scaled after the product, which is smaller than the weights.
-        output = (drop(weights, dropout) @ value) * (1.0 / (1.0 - dropout))
+        output = (weights @ value) * scale
     return output.transpose(1, 2).contiguous(), None
+
+
+def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a mask that is added to the scores, made before it is broadcast to their shape."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    if mask.stride(-2) == 0:  # padding alone: the same for every query
+        mask = mask[..., :1, :]
+    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def install(model: PreTrainedModel, *, wrapped: nn.Module) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 
@@ -21,6 +22,9 @@ REMEDIES = {
     errno.ENOTDIR: "there is a file where a folder should be: move it away, then run again",
     errno.EEXIST: "there is a file where a folder should be: move it away, then run again",
 }
+
+# What a shell reports of a program that died of SIGPIPE.
+BROKEN_PIPE = 141
 
 
 class UserError(Exception):
@@ -71,11 +75,17 @@ def obstacle(error: BaseException) -> str | None:
 def run(main: Callable[[], None]) -> None:
     """Call ``main`` and turn what a user can put right into one line on stderr.
 
-    Exits with 1 after such an error and with 130 after Ctrl-C. Anything else is a defect of the
-    code and keeps its traceback.
+    Exits with 1 after such an error and with 130 after Ctrl-C. A reader of the output that has
+    seen enough (`| head`) is no error. Anything else is a defect of the code and keeps its
+    traceback.
     """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Else Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except UserError as error:
         sys.exit(f"fairtune: {' '.join(str(error).split())}")
     except KeyboardInterrupt:

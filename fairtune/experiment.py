@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fairtune import encoded as cache
 from fairtune import layout, progress
@@ -17,6 +17,10 @@ from fairtune.errors import UserError
 from fairtune.files import read_json
 from fairtune.params import Params
 from fairtune.results import Accuracy, Device, Execution, Rows, Run, RunRecord, Times
+
+if TYPE_CHECKING:  # both import torch
+    from fairtune.measure import Meter
+    from fairtune.training import Trained
 
 MIB = 2**20
 # Rounds that an idle thread of libgomp spins before it sleeps. Left to spin for long, as it does by
@@ -92,7 +96,7 @@ def _run(
     weights: Path,
     started: float,
 ) -> Run:
-    from fairtune import breakdown, device, measure, methods, prediction, training
+    from fairtune import breakdown, device, measure, methods, prediction, speed, training
 
     method = study.method(name)
     chosen = device.choose(study.train)
@@ -103,6 +107,7 @@ def _run(
     built = methods.build(
         study.model, method, name=name, labels=len(manifest["labels"]), device=chosen, seed=seed
     )
+    speed.prepare(built.model, chosen)
     chosen.synchronize()
     times["load_seconds"] = time.perf_counter() - lap
     predicted = breakdown.predict(built.model)
@@ -136,8 +141,7 @@ def _run(
     shipped = save(built.model, weights)
     times["save_seconds"] = time.perf_counter() - lap
     inference = prediction.inference(built.model, splits["test"], **passing)
-    median, p90 = meter.step_summary()
-    seconds = round(meter.seconds, 3)
+    by_epoch = [accuracy for _, accuracy in trained.validation]
     record = RunRecord(
         method=name,
         seed=seed,
@@ -147,17 +151,7 @@ def _run(
             "train": study.train.model_dump(),
             "method": method.model_dump(),
         },
-        data=Rows(
-            subset_sha256=manifest["subset_sha256"],
-            encoded_sha256=splits["train"].sha256(),
-            order_sha256=trained.order_sha256,
-            rows={split: len(rows) for split, rows in splits.items()},
-            labels=manifest["labels"],
-            steps=trained.steps,
-            tokens=trained.tokens,
-            padded_tokens=trained.padded_tokens,
-            padded_lengths=trained.padded_lengths,
-        ),
+        data=_rows(manifest, splits, trained),
         device=Device(
             type=chosen.type,
             name=chosen.name,
@@ -169,16 +163,7 @@ def _run(
         ),
         versions=versions(),
         counts=built.counts,
-        times=Times(
-            **{key: round(value, 3) for key, value in times.items()},
-            train_seconds=seconds,
-            validation_seconds=round(meter.paused_seconds, 3),
-            samples_per_second=round(len(splits["train"]) * study.train.epochs / seconds, 2),
-            step_median_ms=median,
-            step_p90_ms=p90,
-            seconds_to_95_percent=time_to_share(trained.validation, 0.95),
-            seconds_to_99_percent=time_to_share(trained.validation, 0.99),
-        ),
+        times=_times(times, meter, trained.validation, rows=len(splits["train"]), study=study),
         memory=memory,
         predicted=predicted,
         energy=meter.energy(),
@@ -193,15 +178,51 @@ def _run(
         ),
         accuracy=Accuracy(
             test=round(float(predictions.correct.mean()), 6),
-            validation=trained.validation[-1][1],
-            validation_by_epoch=[accuracy for _, accuracy in trained.validation]
-            if study.train.validate_every_epoch
-            else [],
+            validation=by_epoch[-1],
+            validation_by_epoch=by_epoch if study.train.validate_every_epoch else [],
         ),
         shipped_mib=shipped,
         head_sha256=built.head_sha256,
     )
     return Run(record=record, history=trained.history, predictions=predictions)
+
+
+def _rows(manifest: dict[str, Any], splits: dict[str, Encoded], trained: Trained) -> Rows:
+    """Return what was trained on, and how it was batched."""
+    return Rows(
+        subset_sha256=manifest["subset_sha256"],
+        encoded_sha256=splits["train"].sha256(),
+        order_sha256=trained.order_sha256,
+        rows={split: len(rows) for split, rows in splits.items()},
+        labels=manifest["labels"],
+        steps=trained.steps,
+        tokens=trained.tokens,
+        padded_tokens=trained.padded_tokens,
+        padded_lengths=trained.padded_lengths,
+    )
+
+
+def _times(
+    laps: dict[str, float],
+    meter: Meter,
+    curve: Sequence[tuple[float, float]],
+    *,
+    rows: int,
+    study: Params,
+) -> Times:
+    """Return the seconds of each part of a run, and what follows from those of the training."""
+    median, p90 = meter.step_summary()
+    seconds = round(meter.seconds, 3)
+    return Times(
+        **{key: round(value, 3) for key, value in laps.items()},
+        train_seconds=seconds,
+        validation_seconds=round(meter.paused_seconds, 3),
+        samples_per_second=round(rows * study.train.epochs / seconds, 2),
+        step_median_ms=median,
+        step_p90_ms=p90,
+        seconds_to_95_percent=time_to_share(curve, 0.95),
+        seconds_to_99_percent=time_to_share(curve, 0.99),
+    )
 
 
 def time_to_share(curve: Sequence[tuple[float, float]], share: float) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fairtune.evidence import Evidence
-from fairtune.params import Method
+from fairtune.results import Breakdown
 from fairtune.shapes import SHAPES, Shape, predict
 from fairtune.wording import NONE, listing, method, methods, number
 
@@ -27,8 +27,13 @@ def gibibytes(mib: float) -> str:
 
 def predicted(evidence: Evidence, shape: Shape) -> dict[str, float]:
     """Return the predicted MiB of each method on a shape; those without a formula are left out."""
-    found = {name: predict(shape, evidence.block(name)) for name in evidence.names}
+    found = {name: _predict(evidence, name, shape) for name in evidence.names}
     return {name: parts.total_mib for name, parts in found.items() if parts is not None}
+
+
+def _predict(evidence: Evidence, name: str, shape: Shape) -> Breakdown | None:
+    precision = evidence.records[name][0].device.precision
+    return predict(shape, evidence.block(name), precision=precision)
 
 
 def prediction(evidence: Evidence) -> list[str]:
@@ -55,13 +60,12 @@ def prediction(evidence: Evidence) -> list[str]:
 def prediction_rows(evidence: Evidence) -> list[list[str]]:
     """Return a row a method: weights, gradients and moments together on each shape."""
     return [
-        [method(name), *(_cell(shape, evidence.block(name)) for shape in SHAPES)]
+        [method(name), *(_cell(_predict(evidence, name, shape)) for shape in SHAPES)]
         for name in evidence.names
     ]
 
 
-def _cell(shape: Shape, block: Method) -> str:
-    parts = predict(shape, block)
+def _cell(parts: Breakdown | None) -> str:
     return NONE if parts is None else gibibytes(parts.total_mib)
 
 

@@ -12,14 +12,15 @@ from fairtune.errors import did_you_mean
 
 
 def explain(errors: list[ErrorDetails], document: Any, root: type[BaseModel]) -> str:
-    """Return one line for the first key that is not right.
+    """Return one line for one key that is not right: an unknown one, else the first.
 
     Args:
         errors: what pydantic found, at least one.
         document: the content that it looked at.
         root: the class that describes the content.
     """
-    error = errors[0]
+    # A misspelt key is missing under its right name as well: the misspelling says more.
+    error = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     parts = _path(error, document)
     key = ".".join(parts)
     match error["type"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +75,17 @@ def typst_source(values: Mapping[str, Any], templates: Path = TEMPLATES) -> str:
     Raises:
         UserError: the template is missing, broken, or asks for what the findings do not have.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        finalize=typst_text,
+    environment = _environment(
+        templates,
+        typst_text,
         variable_start_string="<<",
         variable_end_string=">>",
         block_start_string="<%",
         block_end_string="%>",
         comment_start_string="<#",
         comment_end_string="#>",
-        autoescape=False,  # `finalize` escapes
     )
-    environment.filters |= {"raw": Raw, "quoted": quoted, "cite": cited, "names": names}
+    environment.filters |= {"quoted": quoted, "cite": cited}
     return _filled(environment, PAPER, values, templates)
 
 
@@ -97,18 +95,27 @@ def markdown(values: Mapping[str, Any], templates: Path = TEMPLATES) -> str:
     Raises:
         UserError: the template is missing, broken, or asks for what the findings do not have.
     """
+    environment = _environment(
+        templates, markdown_text, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters["cell"] = markdown_text
+    text = _filled(environment, MARKDOWN, values, templates)
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _environment(
+    templates: Path, escape: Callable[[Any], str], **syntax: Any
+) -> jinja2.Environment:
+    """Return what fills a template in, every value escaped by `escape`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
-        finalize=markdown_text,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+        finalize=escape,
         autoescape=False,  # `finalize` escapes
+        **syntax,
     )
-    environment.filters |= {"raw": Raw, "names": names, "cell": markdown_text}
-    text = _filled(environment, MARKDOWN, values, templates)
-    return re.sub(r"\n{3,}", "\n\n", text)
+    environment.filters |= {"raw": Raw, "names": names}
+    return environment
 
 
 def _filled(

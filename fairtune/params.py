@@ -145,7 +145,8 @@ class Method(BaseModel):
     learning_rate: float = Field(gt=0.0, lt=1.0)
     """Peak learning rate of AdamW."""
     quantize: Literal["nf4", "fp4"] | None = None
-    """Store the frozen weights in 4 bits of this type, doubly quantised; null keeps fp32."""
+    """Store the frozen weights in 4 bits of this type, doubly quantised; null keeps them in
+    the precision of the training."""
     adapter: str | None = None
     """PEFT method to train (lora, ia3, vera, ...); null trains the whole model."""
     targets: Roles | None = None

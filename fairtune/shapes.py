@@ -1,7 +1,9 @@
 """Memory that larger models would hold before any activation, predicted from their dimensions.
 
-The parts are those of `fairtune.breakdown`, without building the model: weights in fp32 (or 4 bits
-where the method says so), gradients and AdamW's two moments of what is trained.
+The parts are those of `fairtune.breakdown`, without building the model: weights, gradients and
+AdamW's two moments of what is trained. What is trained is in fp32, and so are embeddings. Frozen
+layers are in the precision of the training (`fairtune.casts`), or in 4 bits where the method says
+so.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from fairtune.params import Method
 from fairtune.results import Breakdown
 
 MIB = 2**20
-FLOAT, MOMENTS, CLASSES = 4, 2, 2
+FLOAT, HALF, MOMENTS, CLASSES = 4, 2, 2, 2
 BLOCK, SCALES = 64, 256
 """Weights that share a scale, and scales that share one (Dettmers et al. 2023, section 3)."""
 DEFAULT_TARGETS = {
@@ -60,10 +62,14 @@ class Shape:
         """All parameters but the head's."""
         biases = 0 if self.gated else sum(out for role in self.roles.values() for _, out in role)
         norms = (2 if self.gated else 4) * self.hidden
-        embeddings = (self.vocabulary + self.positions) * self.hidden
-        # BERT's type embedding and the norm after the embeddings; a gated model's last norm.
-        rest = self.hidden if self.gated else 3 * self.hidden
-        return self.matrices + self.layers * (biases + norms) + embeddings + rest
+        # The norm after the embeddings; a gated model's last norm.
+        last = self.hidden if self.gated else 2 * self.hidden
+        return self.matrices + self.layers * (biases + norms) + self.embeddings + last
+
+    @property
+    def embeddings(self) -> int:
+        """Parameters of the embeddings, BERT's one of types among them."""
+        return (self.vocabulary + self.positions + (0 if self.gated else 1)) * self.hidden
 
     @property
     def head(self) -> int:
@@ -101,8 +107,14 @@ def adapter_parameters(shape: Shape, block: Method) -> int | None:
     return shape.layers * total
 
 
-def predict(shape: Shape, block: Method) -> Breakdown | None:
-    """Return weights, gradients and optimizer state of one method on one shape, in MiB."""
+def predict(shape: Shape, block: Method, *, precision: str = "fp32") -> Breakdown | None:
+    """Return weights, gradients and optimizer state of one method on one shape, in MiB.
+
+    Args:
+        shape: the model's dimensions.
+        block: the method.
+        precision: of the training; bf16 holds frozen layers in bf16.
+    """
     whole = shape.encoder + shape.head
     if block.adapter is None:
         stored, trained = whole * FLOAT, whole
@@ -110,11 +122,13 @@ def predict(shape: Shape, block: Method) -> Breakdown | None:
         adapter = adapter_parameters(shape, block)
         if adapter is None:
             return None
-        # PEFT keeps a frozen copy of the head.
-        stored = (whole + adapter + shape.head) * FLOAT
         trained = adapter + shape.head
+        frozen = HALF if precision == "bf16" else FLOAT
+        # PEFT keeps a frozen copy of the head.
+        layers = shape.encoder - shape.embeddings + shape.head
+        stored = (shape.embeddings + trained) * FLOAT + layers * frozen
         if block.quantize:
-            stored -= round(shape.matrices * (FLOAT - packed_bytes()))
+            stored -= round(shape.matrices * (frozen - packed_bytes(precision)))
     return Breakdown(
         weights_mib=round(stored / MIB, 2),
         gradients_mib=round(trained * FLOAT / MIB, 2),
@@ -122,6 +136,10 @@ def predict(shape: Shape, block: Method) -> Breakdown | None:
     )
 
 
-def packed_bytes() -> float:
-    """Return the bytes of a weight in 4 bits, with its share of the doubly quantised scales."""
-    return 0.5 + 1 / BLOCK + FLOAT / (BLOCK * SCALES)
+def packed_bytes(precision: str) -> float:
+    """Return the bytes of a weight in 4 bits with its share of the scales.
+
+    The scales are doubly quantised; in bf16 they are unpacked to fp32 (`fairtune.casts`).
+    """
+    scales = FLOAT / BLOCK if precision == "bf16" else 1 / BLOCK + FLOAT / (BLOCK * SCALES)
+    return 0.5 + scales

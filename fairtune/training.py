@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers.trainer import Trainer
 from transformers.trainer_callback import (
@@ -22,17 +23,20 @@ from transformers.trainer_callback import (
 )
 from transformers.training_args import TrainingArguments
 
-from fairtune import speed
 from fairtune.batches import BatchPlan, Collator, Rows, bucket_lengths
 from fairtune.device import Choice
 from fairtune.encoded import Encoded
 from fairtune.errors import UserError, one_line
-from fairtune.graphs import ReplayableAdamW, StepGraphs
+from fairtune.graphs import MOST_GRAPHS, ReplayableAdamW, StepGraphs
 from fairtune.measure import Meter
 from fairtune.params import Train
 from fairtune.progress import StepProgress
 
 CAPTURABLE = ("bf16", "fp32")
+# Capturing a graph takes as long as replaying about this many steps (H200, RoBERTa-base's shape).
+CAPTURE_STEPS = 5
+# The last batch of an epoch may be short: each length may need two graphs.
+MOST_LENGTHS = MOST_GRAPHS // 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +110,12 @@ class FairTrainer(Trainer):
         try:
             loss, self.replayed_norm = self.graphs.step(inputs)
         except RuntimeError as error:
-            if self.graphs_wanted == "on" or isinstance(error, torch.OutOfMemoryError):
+            if isinstance(error, torch.OutOfMemoryError):
                 raise
-            self.graphs_wanted, self.note = "off", f"capture failed: {one_line(error)[:120]}"
+            failed = f"capture failed: {one_line(error)[:120]}"
+            if self.graphs_wanted == "on":
+                raise UserError(f"train.cuda_graphs: 'on', but {failed}; set auto") from error
+            self.graphs_wanted, self.note = "off", failed
             return super().training_step(model, inputs)
         return loss
 
@@ -234,6 +241,15 @@ def graphs_mode(train: Train, device: Choice) -> tuple[str, str]:
     return train.cuda_graphs, "the first step makes the optimizer's state"
 
 
+def padded_lengths(maxima: NDArray[np.int64]) -> list[int]:
+    """Return the lengths to pad batches to where each length is captured once.
+
+    Args:
+        maxima: longest row of each batch of the run, shape (batches,).
+    """
+    return bucket_lengths(maxima, price=CAPTURE_STEPS * float(maxima.mean()), most=MOST_LENGTHS)
+
+
 def train_model(
     model: Any,
     rows: Encoded,
@@ -250,7 +266,7 @@ def train_model(
     """Train a model on the rows and return what was seen.
 
     Args:
-        model: a built model on the device.
+        model: a built model on the device, made fast by `speed.prepare`.
         rows: the encoded training split.
         train: what all methods share.
         learning_rate: peak learning rate.
@@ -265,13 +281,12 @@ def train_model(
         UserError: the loss is no longer a number, or the memory does not suffice.
     """
     mode, note = graphs_mode(train, device)
-    speed.prepare(model, device)
     plan = BatchPlan(
         rows.lengths, batch_size=train.batch_size, seed=seed, group=train.group_by_length
     )
     dealt = [batch for epoch in range(train.epochs) for batch in plan.batches(epoch)]
     maxima = np.array([rows.lengths[batch].max() for batch in dealt])
-    lengths = bucket_lengths(maxima) if mode != "off" else []
+    lengths = [] if mode == "off" else padded_lengths(maxima)
     collator = Collator(rows, pad_token_id=pad_token_id, lengths=lengths)
     shapes = Counter(
         (len(batch), collator.padded_length(int(longest)))

@@ -123,11 +123,31 @@ def test_bucket_lengths_need_the_fewest_padded_tokens_of_all_choices(
         for count in range(buckets)
         for choice in combinations(sizes[:-1], count)
     ]
-    found = bucket_lengths(maxima, buckets=buckets)
+    found = bucket_lengths(maxima, most=buckets)
     assert len(found) <= buckets
     assert found == sorted(found)
     assert all(size % MULTIPLE == 0 for size in found)
     assert cost(tuple(found)) == min(cost(choice) for choice in every)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("price", [1.0, 40.0, 400.0])
+def test_more_lengths_are_chosen_only_where_they_save_more_than_they_cost(
+    seed: int, price: float
+) -> None:
+    maxima = np.random.default_rng(seed).integers(1, 90, size=25)
+    sizes = sorted({int(-(-n // MULTIPLE) * MULTIPLE) for n in maxima})
+
+    def cost(chosen: tuple[int, ...]) -> float:
+        return sum(min(s for s in chosen if s >= n) for n in maxima) + price * len(chosen)
+
+    every = [
+        (*choice, sizes[-1])
+        for count in range(len(sizes))
+        for choice in combinations(sizes[:-1], count)
+    ]
+    found = bucket_lengths(maxima, price=price)
+    assert cost(tuple(found)) == pytest.approx(min(cost(choice) for choice in every))
 
 
 def test_one_length_needs_one_bucket() -> None:

@@ -900,6 +900,18 @@ def test_an_interruption_is_one_line_and_status_130(capfd: Any) -> None:
     assert capfd.readouterr().err == "fairtune: interrupted\n"
 
 
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    code = "from fairtune import errors; errors.run(lambda: print('line\\n' * 99999))"
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -c "{code}" | head -1; echo "${{PIPESTATUS[0]}}"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "line\n141\n"
+    assert done.stderr == ""
+
+
 def test_an_error_of_several_lines_becomes_one(capfd: Any) -> None:
     assert line_of(raising(UserError("a key:\n  is   wrong\n")), capfd) == "a key: is wrong"
 

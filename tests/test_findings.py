@@ -177,6 +177,21 @@ def test_the_predicted_memory_of_the_base_shape_is_that_of_the_built_model(
     assert round(made.total_mib) == mib
 
 
+@pytest.mark.parametrize(
+    ("keys", "mib"),
+    [
+        ({}, 1902),
+        ({"adapter": "lora", "r": 8}, 326),
+        ({"adapter": "lora", "r": 8, "quantize": "nf4"}, 209),
+        ({"adapter": "ia3"}, 322),
+    ],
+)
+def test_frozen_layers_take_half_in_bf16(keys: dict[str, Any], mib: int) -> None:
+    made = predict(SHAPES[0], block(**keys), precision="bf16")
+    assert made is not None
+    assert round(made.total_mib) == mib
+
+
 def test_the_base_shape_counts_what_robertas_counts_are() -> None:
     assert SHAPES[0].encoder + SHAPES[0].head == 124_647_170
     assert SHAPES[0].head == 592_130

@@ -181,27 +181,29 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("block", "expected"),
+    ("block", "fp32", "bf16"),
     [
-        ({}, 1902),
-        ({"adapter": "lora", "targets": ["query", "value"], "r": 8}, 489),
+        ({}, 1902, 1902),
+        ({"adapter": "lora", "targets": ["query", "value"], "r": 8}, 489, 326),
         (
             {"adapter": "ia3", "targets": ["key", "value", "feedforward_out"],
              "feedforward": ["feedforward_out"]},
-            485,
+            485, 322,
         ),
-        ({"quantize": "nf4", "adapter": "lora", "targets": ["query", "value"], "r": 8}, 207),
+        ({"quantize": "nf4", "adapter": "lora", "targets": ["query", "value"], "r": 8}, 207, 209),
     ],
 )  # fmt: skip
 def test_the_predicted_memory_of_roberta_base_is_what_was_worked_out(
-    roberta: Path, block: dict, expected: float
+    roberta: Path, block: dict, fp32: float, bf16: float
 ) -> None:
-    from fairtune import methods
+    from fairtune import methods, speed
     from fairtune.params import Method, Model
 
-    chosen = device.choose(Train(epochs=1, batch_size=1, device="cpu"))
+    chosen = device.choose(Train(epochs=1, batch_size=1, device="cpu", precision="bf16"))
     method = Method(learning_rate=1e-4, **block)
-    built = methods.build(
+    model = methods.build(
         Model(name=str(roberta)), method, name="m", labels=2, device=chosen, seed=1
-    )
-    assert breakdown.predict(built.model).total_mib == pytest.approx(expected, abs=1)
+    ).model
+    assert breakdown.predict(model).total_mib == pytest.approx(fp32, abs=1)
+    speed.prepare(model, chosen)
+    assert breakdown.predict(model).total_mib == pytest.approx(bf16, abs=1)

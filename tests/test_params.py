@@ -118,6 +118,11 @@ def test_a_missing_key_is_named_with_its_meaning(tmp_path: Path, key: str) -> No
     assert len(line.partition("; ")[2]) > 10
 
 
+def test_a_misspelt_key_that_must_be_there_is_named_as_it_is_written(tmp_path: Path) -> None:
+    line = complaint(tmp_path, {"train.epochs": tiny.DROP, "train.epoch": 3})
+    assert line.startswith("train.epoch: unknown key; did you mean 'epochs'?")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "line"),
     [

@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fairtune import casts, dropout
+from fairtune import breakdown, casts, device, dropout, methods, speed
+from fairtune.params import Method, Model, Train
+
+LORA = Method(learning_rate=1e-3, adapter="lora", targets=["query", "value"], r=2)
+IA3 = Method(
+    learning_rate=1e-3,
+    adapter="ia3",
+    targets=["key", "value", "feedforward_out"],
+    feedforward=["feedforward_out"],
+)
+BF16 = device.choose(Train(epochs=1, batch_size=1, device="cpu", precision="bf16"))
 
 
-def test_dropout_keeps_the_share_that_it_should() -> None:
+def test_dropout_drops_the_share_that_it_should() -> None:
     torch.manual_seed(0)
-    values = torch.ones(1000, 1003)
-    for p in (0.1, 0.5):
-        kept = dropout.keep_mask(values, p).float().mean().item()
-        assert kept == pytest.approx(1 - p, abs=0.002)
+    values = torch.ones(100, 103, dtype=torch.bfloat16)
+    for p in (0.05, 0.1, 0.5):
+        shares = [(dropout.drop(values, p)[0] == 0).float().mean().item() for _ in range(400)]
+        # 4 million draws, and which level of a byte was drawn in 400 calls.
+        assert np.mean(shares) == pytest.approx(p, abs=0.0006)
+
+
+def test_a_level_lies_beside_the_probability_and_meets_it_on_average() -> None:
+    torch.manual_seed(0)
+    levels = [dropout.draw_level(0.1) for _ in range(4000)]
+    assert set(levels) == {25, 26}
+    assert np.mean(levels) / dropout.LEVELS == pytest.approx(0.1, abs=0.0005)
+    assert dropout.draw_level(1.0) == dropout.LEVELS
+
+
+def test_everything_can_be_dropped() -> None:
+    assert not dropout.FastDropout(1.0)(torch.ones(9)).any()
 
 
 def test_neighbours_are_dropped_independently() -> None:
     torch.manual_seed(0)
-    kept = dropout.keep_mask(torch.ones(4_000_000), 0.5).float()
-    for step in (1, 2, 3, 4):
+    kept = dropout.keep_mask(torch.ones(4_000_000), 128).float()
+    for step in (1, 2, 4, 8):
         both = (kept[:-step] * kept[step:]).mean().item()
         assert both == pytest.approx(0.25, abs=0.002)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_zeroing_is_that_of_where(dtype: torch.dtype) -> None:
+    values = torch.randn(7, 5, 3, dtype=dtype).transpose(0, 1)
+    values[0, 0, 0], values[0, 0, 1] = float("inf"), float("nan")
+    keep = torch.rand(5, 7, 3) < 0.5
+    expected = torch.where(keep, values, torch.zeros((), dtype=dtype))
+    assert torch.equal(dropout.zeroed(values, keep).nan_to_num(7.0), expected.nan_to_num(7.0))
+
+
 def test_dropout_scales_what_it_keeps_and_passes_on_gradients() -> None:
     torch.manual_seed(0)
-    layer = dropout.FastDropout(0.25)
+    layer = dropout.FastDropout(0.25)  # 64 of 256: one level
     values = torch.ones(64, 64, requires_grad=True)
     out = layer(values)
     assert sorted(out.unique().tolist()) == pytest.approx([0.0, 4 / 3])
@@ -68,6 +105,16 @@ def test_attention_with_dropout_is_right_on_average_and_ignores_masked_tokens() 
     assert torch.allclose(mean, plain.transpose(1, 2), atol=0.06)
 
 
+@pytest.mark.parametrize("shape", [(2, 1, 1, 5), (2, 1, 5, 5)])
+def test_a_mask_is_added_as_it_would_be_filled_in(shape: tuple[int, ...]) -> None:
+    mask = torch.ones(shape, dtype=torch.bool)
+    mask[1, ..., 3:] = False
+    scores = torch.randn(2, 3, 5, 5)
+    filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
+    added = dropout.additive(mask.expand(2, 1, 5, 5), scores.dtype)
+    assert torch.allclose((scores + added).softmax(dim=-1), filled)
+
+
 def test_normalisation_in_bf16_is_within_rounding_of_fp32() -> None:
     torch.manual_seed(0)
     plain = nn.LayerNorm(64)
@@ -82,3 +129,146 @@ def test_normalisation_in_bf16_is_within_rounding_of_fp32() -> None:
     assert low.dtype == torch.bfloat16
     assert torch.allclose(low.float(), plain(values), atol=0.05)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def inputs() -> dict[str, torch.Tensor]:
+    """Return a padded batch with labels."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(8, 30, (4, 12), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[2, 7:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor([0, 1, 1, 0])}
+
+
+def pass_through(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Return a model's loss and the gradients of what it trains, in evaluation mode."""
+    model.eval()
+    with BF16.autocast():
+        loss = model(**inputs()).loss
+    loss.backward()
+    found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    return loss.detach(), found
+
+
+@pytest.fixture
+def built(encoder: Callable[..., Path]) -> Callable[[Method], Any]:
+    """Return a function that builds a model whose adapter is not at its start."""
+
+    def build(method: Method) -> Any:
+        model = methods.build(
+            Model(name=str(encoder())), method, name="m", labels=2, device=BF16, seed=1
+        ).model
+        torch.manual_seed(5)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name or "ia3_l" in name:
+                nn.init.normal_(parameter, 1.0 if "ia3_l" in name else 0.0, 0.3)
+        return model
+
+    return build
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        Method(learning_rate=1e-3),
+        LORA,
+        LORA.model_copy(update={"quantize": "nf4"}),
+        IA3,
+        Method(learning_rate=1e-3, adapter="lora", targets=["query"], r=2, use_dora=True),
+        Method(learning_rate=1e-3, adapter="lora", targets=["query"], r=2, lora_bias=True),
+    ],
+    ids=["full", "lora", "qlora", "ia3", "dora", "lora with biases"],
+)
+def test_a_fast_model_has_the_loss_and_the_gradients_of_the_plain_one(
+    built: Callable[[Method], Any], method: Method
+) -> None:
+    model = built(method)
+    loss, gradients = pass_through(model)
+    speed.prepare(model, BF16)
+    fast_loss, fast_gradients = pass_through(model)
+    assert fast_loss.item() == pytest.approx(loss.item(), rel=0.02)
+    assert gradients.keys() == fast_gradients.keys()
+    for name, gradient in gradients.items():
+        gap = (fast_gradients[name] - gradient).norm() / gradient.norm().clamp_min(1e-3)
+        assert gap < 0.1, f"{name}: {gap:.3f}"
+
+
+@pytest.mark.parametrize("method", [LORA, IA3], ids=["lora", "ia3"])
+def test_frozen_layers_are_held_in_bf16_and_what_is_trained_in_fp32(
+    built: Callable[[Method], Any], method: Method
+) -> None:
+    model = built(method)
+    before = breakdown.predict(model)
+    speed.prepare(model, BF16)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert trained
+    assert {p.dtype for p in trained} == {torch.float32}
+    for name, module in model.named_modules():
+        if type(module) is nn.Linear and not module.weight.requires_grad:
+            assert module.weight.dtype == torch.bfloat16, name
+        if isinstance(module, nn.Embedding):
+            assert module.weight.dtype == torch.float32, name
+    after = breakdown.predict(model)
+    assert after.weights_mib < before.weights_mib
+    assert after.gradients_mib == before.gradients_mib
+
+
+def test_full_fine_tuning_holds_everything_in_fp32(built: Callable[[Method], Any]) -> None:
+    model = built(Method(learning_rate=1e-3))
+    speed.prepare(model, BF16)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_nothing_is_cast_in_fp32(built: Callable[[Method], Any]) -> None:
+    model = built(LORA)
+    speed.prepare(
+        model, device.choose(Train(epochs=1, batch_size=1, device="cpu", precision="fp32"))
+    )
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_weights_that_an_adapter_reads_itself_stay_in_fp32(built: Callable[[Method], Any]) -> None:
+    dora = Method(learning_rate=1e-3, adapter="lora", targets=["query"], r=2, use_dora=True)
+    model = built(dora)
+    speed.prepare(model, BF16)
+    kinds = {
+        name.rpartition(".base_layer")[0].rpartition(".")[2]: module.weight.dtype
+        for name, module in model.named_modules()
+        if name.endswith(".base_layer")
+    }
+    assert kinds == {"query": torch.float32}
+
+
+def test_a_layer_with_its_adapter_off_or_merged_is_peft_s_own(
+    built: Callable[[Method], Any],
+) -> None:
+    model = built(LORA)
+    speed.prepare(model, BF16)
+    with BF16.autocast(), torch.no_grad():
+        on = model(**inputs()).logits
+        with model.disable_adapter():
+            off = model(**inputs()).logits
+        model.merge_adapter()
+        merged = model(**inputs()).logits
+    assert not torch.allclose(on, off, atol=0.02)
+    assert torch.allclose(on, merged, atol=0.05)
+
+
+def test_scales_of_4_bit_weights_are_unpacked_to_what_they_stand_for(
+    built: Callable[[Method], Any],
+) -> None:
+    from bitsandbytes.functional import dequantize_4bit
+
+    model = built(LORA.model_copy(update={"quantize": "nf4"}))
+    layers = [m for m in model.modules() if methods.is_4bit(m)]
+    assert layers
+    assert all(layer.weight.quant_state.nested for layer in layers)
+    before = [dequantize_4bit(layer.weight, layer.weight.quant_state) for layer in layers]
+    speed.prepare(model, BF16)
+    speed.prepare(model, BF16)
+    assert not any(layer.weight.quant_state.nested for layer in layers)
+    for layer, weight in zip(layers, before, strict=True):
+        after = dequantize_4bit(layer.weight, layer.weight.quant_state)
+        assert after.dtype == torch.bfloat16
+        assert torch.equal(after, weight.to(torch.bfloat16))

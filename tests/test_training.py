@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from fairtune import device, measure, methods, training
+from fairtune import device, measure, methods, speed, training
 from fairtune.batches import BatchPlan
 from fairtune.encoded import Encoded
 from fairtune.errors import UserError
@@ -51,6 +51,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple]:
         built = methods.build(
             Model(name=str(encoder())), method, name="m", labels=2, device=chosen, seed=1
         )
+        speed.prepare(built.model, chosen)
         meter = measure.Meter(device=chosen, base=measure.Baseline())
         seen = training.train_model(
             built.model,
@@ -109,9 +110,11 @@ def test_validation_after_the_last_epoch_alone_when_asked_for(train: Callable) -
 
 def test_only_the_adapter_and_the_head_change(train: Callable, encoder: Callable) -> None:
     chosen = device.choose(settings())
-    before = methods.build(
+    model = methods.build(
         Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1
-    ).model.state_dict()
+    ).model
+    speed.prepare(model, chosen)
+    before = model.state_dict()
     after = train()[2].model.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed
@@ -148,3 +151,10 @@ def test_padding_is_counted(train: Callable) -> None:
     assert seen.padded_tokens > seen.tokens
     grouped = seen.padded_tokens
     assert train(group_by_length=False)[0].padded_tokens >= grouped
+
+
+def test_a_longer_run_pays_for_more_lengths() -> None:
+    maxima = np.random.default_rng(0).integers(20, 500, 40)
+    short, long = training.padded_lengths(maxima), training.padded_lengths(np.tile(maxima, 30))
+    assert len(short) < len(long) <= training.MOST_LENGTHS
+    assert training.padded_lengths(np.array([64, 64, 64])) == [64]

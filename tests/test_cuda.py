@@ -1,0 +1,177 @@
+"""Training on a CUDA GPU: captured steps train as eager ones do. Skipped where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fairtune import casts, device, measure, methods, prediction, speed, training
+from fairtune.encoded import Encoded
+from fairtune.errors import UserError
+from fairtune.params import Method, Model, Train
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+
+METHODS = {
+    "full": Method(learning_rate=1e-3),
+    "lora": Method(learning_rate=5e-3, adapter="lora", targets=["query", "value"], r=2),
+    "qlora": Method(
+        learning_rate=5e-3, quantize="nf4", adapter="lora", targets=["query", "value"], r=2
+    ),
+    "ia3": Method(
+        learning_rate=1e-2,
+        adapter="ia3",
+        targets=["key", "value", "feedforward_out"],
+        feedforward=["feedforward_out"],
+    ),
+}
+
+
+def rows(count: int = 84) -> Encoded:
+    """Return rows whose class shows in their first token; the last batch of 8 is short."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(4, 60, count)
+    labels = generator.integers(0, 2, count)
+    tokens = [
+        np.concatenate([[5 + label], generator.integers(8, 30, length - 1)])
+        for label, length in zip(labels, lengths, strict=True)
+    ]
+    return Encoded(
+        row_ids=[f"train/{index}" for index in range(count)],
+        labels=labels,
+        tokens=np.concatenate(tokens).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    )
+
+
+@pytest.fixture
+def train(encoder: Callable[..., Path]) -> Callable[..., tuple[training.Trained, Any, Any]]:
+    """Return a function that trains a tiny encoder on the GPU."""
+
+    def run(
+        name: str,
+        mode: str,
+        *,
+        dropout: bool = False,
+        precision: str = "fp32",
+        change: Callable[[Any], None] = lambda model: None,
+    ) -> tuple[training.Trained, Any, Any]:
+        settings = Train(
+            epochs=4,
+            batch_size=8,
+            logging_steps=1,
+            precision=precision,
+            cuda_graphs=mode,
+            allow_busy_gpu=True,
+        )
+        chosen = device.choose(settings)
+        model = methods.build(
+            Model(name=str(encoder())), METHODS[name], name=name, labels=2, device=chosen, seed=1
+        ).model
+        speed.prepare(model, chosen)
+        change(model)
+        if not dropout:
+            for module in model.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = 0.0
+        meter = measure.Meter(device=chosen, base=measure.Baseline())
+        seen = training.train_model(
+            model,
+            rows(),
+            train=settings,
+            learning_rate=METHODS[name].learning_rate,
+            seed=1,
+            pad_token_id=0,
+            device=chosen,
+            meter=meter,
+            validate=lambda: 0.5,
+        )
+        return seen, model, chosen
+
+    return run
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_captured_steps_have_the_loss_curve_of_eager_ones(train: Callable, name: str) -> None:
+    eager, captured = train(name, "off")[0], train(name, "on")[0]
+    assert eager.captured_steps == 0
+    assert captured.captured_steps == captured.steps - 1 == eager.steps - 1
+    curves = [[point["loss"] for point in seen.history] for seen in (eager, captured)]
+    assert np.abs(np.subtract(*curves)).max() < 0.002
+    assert np.mean(curves[1][-5:]) < np.mean(curves[1][:5])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_captured_in_bf16_with_dropout(train: Callable, name: str) -> None:
+    seen, model, chosen = train(name, "on", dropout=True, precision="bf16")
+    assert seen.captured_steps == seen.steps - 1
+    assert seen.note == "the first step makes the optimizer's state"
+    found = prediction.predict(model, rows(), batch_size=16, pad_token_id=0, device=chosen)
+    assert found.correct.mean() > 0.6
+
+
+def test_the_dropout_of_a_replayed_step_is_drawn_anew(train: Callable) -> None:
+    first, second = (train("full", mode, dropout=True)[0].history for mode in ("off", "on"))
+    assert first != second
+
+
+class Uncapturable(nn.Module):
+    """Passes values on and looks at one of them, for which the host must wait."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the values."""
+        assert float(values.detach().float().sum().cpu()) is not None
+        return values
+
+
+def make_uncapturable(model: Any) -> None:
+    """Put a module that no graph can hold behind the first layer's normalisation."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.LayerNorm | casts.LowPrecisionLayerNorm):
+                setattr(parent, name, nn.Sequential(child, Uncapturable()))
+                return
+
+
+def test_a_step_that_cannot_be_captured_runs_eagerly_and_trains_the_same(train: Callable) -> None:
+    plain = train("lora", "off")[0]
+    seen = train("lora", "auto", change=make_uncapturable)[0]
+    assert seen.captured_steps == 0
+    assert seen.note.startswith("capture failed: ")
+    curves = [[point["loss"] for point in run.history] for run in (plain, seen)]
+    assert np.abs(np.subtract(*curves)).max() < 0.002
+    # The random generator works on, also with dropout.
+    seen = train("lora", "auto", change=make_uncapturable, dropout=True)[0]
+    assert seen.captured_steps == 0
+    assert torch.rand(3, device="cuda").isfinite().all()
+
+
+def test_capture_that_is_insisted_on_and_fails_is_one_line(train: Callable) -> None:
+    with pytest.raises(UserError, match=r"'on', but capture failed: .*; set auto"):
+        train("lora", "on", change=make_uncapturable)
+    # What comes after is not disturbed.
+    assert train("lora", "on")[0].captured_steps > 0
+
+
+def test_memory_and_energy_are_measured(train: Callable) -> None:
+    base = measure.baseline(allow_busy=True)
+    chosen = device.choose(Train(epochs=1, batch_size=8, allow_busy_gpu=True))
+    meter = measure.Meter(device=chosen, base=base)
+    meter.prepare()
+    meter.start()
+    block = torch.ones(64 * 2**20, dtype=torch.uint8, device="cuda")
+    for _ in range(200):
+        block.add_(1)
+        torch.cuda.synchronize()
+    meter.stop()
+    memory = meter.memory()
+    assert memory.gpu_allocated_mib == pytest.approx(64, abs=2)
+    assert memory.gpu_device_delta_mib is not None
+    assert memory.sample_interval_ms is None or memory.sample_interval_ms <= 10
+    assert meter.energy().total_wh is not None
