@@ -10,6 +10,7 @@ see stays the same but for rounding; what is trained stays in fp32.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -79,6 +80,25 @@ class LowPrecisionLora(nn.Module):
         return out.view_as(base).to(base.dtype)
 
 
+class _Scale(torch.autograd.Function):
+    """`values * scale`, where the scale's gradient is summed over all tokens by a matrix product.
+
+    torch's own sum over the leading dimensions takes three times as long on a GPU.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(values, scale)
+        return values * scale
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        values, scale = ctx.saved_tensors
+        products = (gradient * values).flatten(0, -2)
+        ones = products.new_ones(1, len(products))
+        return gradient * scale, (ones @ products).squeeze(0)
+
+
 class LowPrecisionIA3(nn.Module):
     """PEFT's IA3 layer with the product by the learned vector in bf16.
 
@@ -93,9 +113,10 @@ class LowPrecisionIA3(nn.Module):
         if args or kwargs or name is None or dtype is None:
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         scale = layer.ia3_l[name].flatten().to(dtype)
+        scaled: Callable[..., torch.Tensor] = _Scale.apply
         if layer.is_feedforward:
-            return layer.base_layer(x.to(dtype) * scale)  # type: ignore[no-any-return]
-        return layer.base_layer(x) * scale  # type: ignore[no-any-return]
+            return layer.base_layer(scaled(x.to(dtype), scale))  # type: ignore[no-any-return]
+        return scaled(layer.base_layer(x), scale)
 
 
 ADAPTERS = ((LoraLayer, LowPrecisionLora), (IA3Layer, LowPrecisionIA3))

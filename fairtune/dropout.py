@@ -16,6 +16,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from fairtune.masks import additive
+
 NAME = "sdpa_fast_dropout"
 LEVELS = 256
 PER_DRAW = 8
@@ -115,20 +117,13 @@ def attention(
     with torch.autocast(query.device.type, enabled=False):
         scores = (query * factor) @ key.transpose(-2, -1)
         if attention_mask is not None:
+            if attention_mask.stride(-2) == 0:  # padding alone: the same for every query
+                attention_mask = attention_mask[..., :1, :]
             scores += additive(attention_mask, scores.dtype)
         weights, scale = drop(functional.softmax(scores, dim=-1), dropout)
         # Scaled after the product, which is smaller than the weights.
         output = (weights @ value) * scale
     return output.transpose(1, 2).contiguous(), None
-
-
-def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a mask that is added to the scores, made before it is broadcast to their shape."""
-    if mask.dtype != torch.bool:
-        return mask.to(dtype)
-    if mask.stride(-2) == 0:  # padding alone: the same for every query
-        mask = mask[..., :1, :]
-    return torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def install(model: PreTrainedModel, *, wrapped: nn.Module) -> None:

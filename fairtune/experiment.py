@@ -163,7 +163,7 @@ def _run(
         ),
         versions=versions(),
         counts=built.counts,
-        times=_times(times, meter, trained.validation, rows=len(splits["train"]), study=study),
+        times=_times(times, meter, trained, rows=len(splits["train"]), study=study),
         memory=memory,
         predicted=predicted,
         energy=meter.energy(),
@@ -205,7 +205,7 @@ def _rows(manifest: dict[str, Any], splits: dict[str, Encoded], trained: Trained
 def _times(
     laps: dict[str, float],
     meter: Meter,
-    curve: Sequence[tuple[float, float]],
+    trained: Trained,
     *,
     rows: int,
     study: Params,
@@ -215,13 +215,14 @@ def _times(
     seconds = round(meter.seconds, 3)
     return Times(
         **{key: round(value, 3) for key, value in laps.items()},
+        warm_up_seconds=trained.warm_up_seconds,
         train_seconds=seconds,
         validation_seconds=round(meter.paused_seconds, 3),
         samples_per_second=round(rows * study.train.epochs / seconds, 2),
         step_median_ms=median,
         step_p90_ms=p90,
-        seconds_to_95_percent=time_to_share(curve, 0.95),
-        seconds_to_99_percent=time_to_share(curve, 0.99),
+        seconds_to_95_percent=time_to_share(trained.validation, 0.95),
+        seconds_to_99_percent=time_to_share(trained.validation, 0.99),
     )
 
 

@@ -7,6 +7,7 @@ never run side by side, and nothing in a step outlives it but the loss and the g
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,16 +98,23 @@ class StepGraphs:
         self._forget_gradients()
         # What the eager step left cached would otherwise be held beside the graphs' own pool.
         torch.cuda.empty_cache()
-        for rows, length in self.shapes[:MOST_GRAPHS]:
-            static = {
-                name: torch.ones(
-                    (rows, length) if tensor.dim() == 2 else (rows,),
-                    dtype=tensor.dtype,
-                    device=device,
-                )
-                for name, tensor in inputs.items()
-            }
-            self._graphs[rows, length] = self._capture(static)
+        collecting = gc.isenabled()
+        # A pass makes so many objects that Python would look for garbage time and again.
+        gc.disable()
+        try:
+            for rows, length in self.shapes[:MOST_GRAPHS]:
+                static = {
+                    name: torch.ones(
+                        (rows, length) if tensor.dim() == 2 else (rows,),
+                        dtype=tensor.dtype,
+                        device=device,
+                    )
+                    for name, tensor in inputs.items()
+                }
+                self._graphs[rows, length] = self._capture(static)
+        finally:
+            if collecting:
+                gc.enable()
 
     def _capture(self, static: Inputs) -> _Graph:
         """Record the step for this shape; nothing is computed yet."""

@@ -53,6 +53,8 @@ class Times(Part):
     """Start of the process to the start of loading."""
     load_seconds: float
     """Load of the model, quantisation and adapter included."""
+    warm_up_seconds: float | None
+    """One pass of each shape of batch before the clock starts, on a GPU."""
     train_seconds: float
     """The training loop alone."""
     validation_seconds: float

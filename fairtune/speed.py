@@ -6,7 +6,7 @@ import ctypes
 import sys
 from typing import Any
 
-from fairtune import casts, dropout
+from fairtune import casts, dropout, masks
 from fairtune.device import Choice
 
 # Of glibc's `mallopt`: when memory is given back to the system, and from which size on a block is
@@ -19,10 +19,12 @@ def prepare(model: Any, device: Choice) -> None:
 
     Call it before training, and before predicting with a model that was trained so.
     """
+    inner = model.get_base_model() if hasattr(model, "peft_config") else model
     if device.type == "cpu":
         keep_freed_memory()
-        inner = model.get_base_model() if hasattr(model, "peft_config") else model
         dropout.install(inner, wrapped=model)
+    elif device.type == "cuda":
+        masks.install(inner)
     # fp16 has too small a range for the sums between layers.
     if device.precision == "bf16":
         casts.save_casts(model)

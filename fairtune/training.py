@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections import Counter
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -47,6 +47,8 @@ class Trained:
     """Points of the loss curve."""
     validation: list[tuple[float, float]]
     """After each epoch: seconds of training so far, validation accuracy."""
+    warm_up_seconds: float | None
+    """Spent on each shape of batch before the clock started; None where that was not done."""
     steps: int
     captured_steps: int
     note: str
@@ -250,6 +252,28 @@ def padded_lengths(maxima: NDArray[np.int64]) -> list[int]:
     return bucket_lengths(maxima, price=CAPTURE_STEPS * float(maxima.mean()), most=MOST_LENGTHS)
 
 
+def warm_up(model: Any, batches: Iterable[dict[str, torch.Tensor]], device: Choice) -> float:
+    """Run each batch forward and backward, and forget it; return the seconds that took.
+
+    The first pass of a shape on a GPU loads libraries and compiles kernels, which are cached on
+    disk: without this the first method to run on a machine would pay for all. Weights and random
+    generators stay as they were.
+    """
+    start = time.perf_counter()
+    model.train()
+    gpus = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        for batch in batches:
+            inputs = {name: tensor.to(device.torch_device) for name, tensor in batch.items()}
+            with device.autocast():
+                loss = model(**inputs).loss
+            loss.backward()
+            for parameter in model.parameters():
+                parameter.grad = None
+    device.synchronize()
+    return round(time.perf_counter() - start, 3)
+
+
 def train_model(
     model: Any,
     rows: Encoded,
@@ -288,16 +312,17 @@ def train_model(
     maxima = np.array([rows.lengths[batch].max() for batch in dealt])
     lengths = [] if mode == "off" else padded_lengths(maxima)
     collator = Collator(rows, pad_token_id=pad_token_id, lengths=lengths)
-    shapes = Counter(
-        (len(batch), collator.padded_length(int(longest)))
-        for batch, longest in zip(dealt, maxima, strict=True)
-    )
+    of_shape: dict[tuple[int, int], list[NDArray[np.int64]]] = {}
+    for batch, longest in zip(dealt, maxima, strict=True):
+        shape = (len(batch), collator.padded_length(int(longest)))
+        of_shape.setdefault(shape, []).append(batch)
+    shapes = sorted(of_shape, key=lambda shape: -shape[0] * shape[1])
     watch = Watch(meter=meter, plan=plan, progress=StepProgress(label), validate=validate)
     watch.every_epoch = train.validate_every_epoch
     with tempfile.TemporaryDirectory() as scratch:
         trainer = FairTrainer(
             plan=plan,
-            shapes=sorted(shapes, key=lambda shape: -shape[0] * shape[1]),
+            shapes=list(shapes),
             graphs_wanted=mode,
             note=note,
             model=model,
@@ -313,7 +338,11 @@ def train_model(
             trainer.remove_callback(printer)
         # Frozen weights are cast once a forward pass either way, and graphs bear no cache.
         trainer.accelerator.autocast_handler = _no_cache()
+        warmed = None
         try:
+            if device.type == "cuda":
+                examples = (collator(of_shape[shape][0].tolist()) for shape in shapes)
+                warmed = warm_up(model, examples, device)
             trainer.train()
         except torch.OutOfMemoryError as error:
             raise UserError(
@@ -322,14 +351,16 @@ def train_model(
             ) from error
         finally:
             watch.progress.stop()
-    return _summary(trainer, watch, shapes, rows=rows, train=train)
+    counts = {shape: len(batches) for shape, batches in of_shape.items()}
+    return _summary(trainer, watch, counts, warmed=warmed, rows=rows, train=train)
 
 
 def _summary(
     trainer: FairTrainer,
     watch: Watch,
-    shapes: Counter[tuple[int, int]],
+    counts: dict[tuple[int, int], int],
     *,
+    warmed: float | None,
     rows: Encoded,
     train: Train,
 ) -> Trained:
@@ -337,11 +368,12 @@ def _summary(
     return Trained(
         history=watch.history,
         validation=watch.validation,
+        warm_up_seconds=warmed,
         steps=trainer.state.global_step,
         captured_steps=captured,
         note=trainer.note if captured < trainer.state.global_step else "",
-        padded_lengths=sorted({length for _, length in shapes}),
-        padded_tokens=sum(size * length * times for (size, length), times in shapes.items()),
+        padded_lengths=sorted({length for _, length in counts}),
+        padded_tokens=sum(size * length * times for (size, length), times in counts.items()),
         tokens=int(rows.lengths.sum()) * train.epochs,
         order_sha256=trainer.plan.order_sha256(rows.row_ids, train.epochs),
         optimizer="AdamW (torch, fused)",

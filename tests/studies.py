@@ -277,6 +277,7 @@ def _times(seconds: float) -> Times:
     return Times(
         import_seconds=6.1,
         load_seconds=1.9,
+        warm_up_seconds=None,
         train_seconds=seconds,
         validation_seconds=round(seconds * 0.1, 3),
         test_seconds=round(seconds * 0.15, 3),

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from fairtune import breakdown, casts, device, dropout, methods, speed
+from fairtune import breakdown, casts, device, dropout, masks, methods, speed
 from fairtune.params import Method, Model, Train
 
 LORA = Method(learning_rate=1e-3, adapter="lora", targets=["query", "value"], r=2)
@@ -111,7 +111,7 @@ def test_a_mask_is_added_as_it_would_be_filled_in(shape: tuple[int, ...]) -> Non
     mask[1, ..., 3:] = False
     scores = torch.randn(2, 3, 5, 5)
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
-    added = dropout.additive(mask.expand(2, 1, 5, 5), scores.dtype)
+    added = masks.additive(mask.expand(2, 1, 5, 5), scores.dtype)
     assert torch.allclose((scores + added).softmax(dim=-1), filled)
 
 
@@ -129,6 +129,27 @@ def test_normalisation_in_bf16_is_within_rounding_of_fp32() -> None:
     assert low.dtype == torch.bfloat16
     assert torch.allclose(low.float(), plain(values), atol=0.05)
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+
+
+def test_the_additive_mask_is_only_for_the_precision_of_the_pass() -> None:
+    padding = torch.tensor([[True, True, False]])
+    keywords = {"batch_size": 1, "q_length": 3, "kv_length": 3, "attention_mask": padding}
+    keywords["mask_function"] = lambda *_: torch.tensor(True)
+    plain = masks.additive_mask(**keywords)
+    assert plain.dtype == torch.bool
+    with torch.autocast("cpu", torch.bfloat16):
+        added = masks.additive_mask(**keywords)
+    assert added.dtype == torch.bfloat16
+    assert torch.equal(added == 0, plain)
+
+
+def test_a_model_with_the_additive_mask_predicts_the_same(built: Callable[[Method], Any]) -> None:
+    model = built(Method(learning_rate=1e-3)).eval()
+    with BF16.autocast(), torch.no_grad():
+        plain = model(**inputs()).logits
+        masks.install(model)
+        assert model.config._attn_implementation == masks.NAME
+        assert torch.allclose(model(**inputs()).logits, plain, atol=0.02)
 
 
 def inputs() -> dict[str, torch.Tensor]:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from fairtune import device, measure, methods, speed, training
-from fairtune.batches import BatchPlan
+from fairtune.batches import BatchPlan, Collator
 from fairtune.encoded import Encoded
 from fairtune.errors import UserError
 from fairtune.params import Method, Model, Train
@@ -158,3 +159,23 @@ def test_a_longer_run_pays_for_more_lengths() -> None:
     short, long = training.padded_lengths(maxima), training.padded_lengths(np.tile(maxima, 30))
     assert len(short) < len(long) <= training.MOST_LENGTHS
     assert training.padded_lengths(np.array([64, 64, 64])) == [64]
+
+
+def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable) -> None:
+    chosen = device.choose(settings())
+    model = methods.build(
+        Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1
+    ).model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    collate = Collator(rows(), pad_token_id=0)
+    assert training.warm_up(model, [collate([0, 1]), collate([2, 3, 4])], chosen) > 0
+    assert torch.equal(torch.rand(3), expected)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_nothing_is_warmed_up_on_a_cpu(train: Callable) -> None:
+    assert train()[0].warm_up_seconds is None
