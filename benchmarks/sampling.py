@@ -16,7 +16,7 @@ from fairtune import layout, progress
 progress.quiet_libraries()
 
 from benchmarks.throughput import Setting  # noqa: E402
-from fairtune import measure, speed, training  # noqa: E402
+from fairtune import measure  # noqa: E402
 from fairtune.errors import UserError, run  # noqa: E402
 from fairtune.experiment import versions  # noqa: E402
 from fairtune.files import write_json  # noqa: E402
@@ -24,22 +24,9 @@ from fairtune.files import write_json  # noqa: E402
 
 def seconds(setting: Setting, name: str, *, sample: bool) -> tuple[float, int, float | None]:
     """Train once; return the seconds, the samples taken and their interval in milliseconds."""
-    built = setting.build(name)
-    speed.prepare(built.model, setting.device)
     base = measure.baseline(allow_busy=True)
     meter = measure.Meter(device=setting.device, base=base, sample=sample)
-    meter.prepare()
-    training.train_model(
-        built.model,
-        setting.rows,
-        train=setting.train,
-        learning_rate=setting.study.methods[name].learning_rate,
-        seed=1,
-        pad_token_id=setting.pad,
-        device=setting.device,
-        meter=meter,
-        validate=lambda: 0.0,
-    )
+    setting.train_fresh(name, meter)
     memory = meter.memory()
     return meter.seconds, memory.samples, memory.sample_interval_ms
 

@@ -104,6 +104,7 @@ def timed(built: methods.Built, chosen: device.Choice, lengths: list[int]) -> di
     optimizer.step()
     optimizer.replayed = False
     torch.cuda.reset_peak_memory_stats()
+    graphs.capture(batches[max(lengths)])
     found: dict[str, Any] = {}
     for length, inputs in batches.items():
         times = []

@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from fairtune import calibration, fairness
 from fairtune.errors import UserError
@@ -18,6 +19,7 @@ from fairtune.statistics import PairVerdict, compare_all, supported_ranks
 Runs = Mapping[str, Sequence[Run]]
 # Bounds, in tokens, of the length buckets: quartiles of the test rows.
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+LEARNED_ALPHA = 0.05
 
 
 def verdicts(runs: Runs, rules: Compare) -> list[PairVerdict]:
@@ -59,10 +61,30 @@ def comparison(
         "agreement": {
             f"{a}_vs_{b}": _agreement(runs[a], runs[b]) for a, b in combinations(runs, 2)
         },
+        "unlearned": unlearned(runs),
         "fairness": fairness.manifest(runs),
         # The same differences as records, for the chart.
         "differences": differences(found, margin=rules.margin),
     }
+
+
+def unlearned(runs: Runs) -> dict[str, list[int]]:
+    """Return the seeds of the trainings that learned nothing that shows, by method.
+
+    Such a training gets no more test rows right than naming their commonest class would: the exact
+    one-sided binomial test does not reject that at 5%.
+    """
+    found: dict[str, list[int]] = {}
+    for name, of_method in runs.items():
+        for run in of_method:
+            labels, correct = run.predictions.labels, run.predictions.correct
+            commonest = float(np.bincount(labels).max()) / len(labels)
+            test = stats.binomtest(
+                int(correct.sum()), len(labels), commonest, alternative="greater"
+            )
+            if test.pvalue >= LEARNED_ALPHA:
+                found.setdefault(name, []).append(run.record.seed)
+    return found
 
 
 def _pair(verdict: PairVerdict) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from fairtune.masks import additive
+from fairtune.masks import additive, attend_by
 
 NAME = "sdpa_fast_dropout"
 LEVELS = 256
@@ -129,8 +129,6 @@ def attention(
 def install(model: PreTrainedModel, *, wrapped: nn.Module) -> None:
     """Let a model on a CPU draw its dropout masks fast.
 
-    Attention is changed only in models that let it be chosen; others keep their own.
-
     Args:
         model: the Transformers model.
         wrapped: the same, or PEFT's wrapper of it, whose dropout is meant as well.
@@ -139,7 +137,4 @@ def install(model: PreTrainedModel, *, wrapped: nn.Module) -> None:
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
                 setattr(parent, name, FastDropout(child.p))
-    if model.config._attn_implementation == "sdpa":
-        AttentionInterface.register(NAME, attention)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-        model.set_attn_implementation(NAME)
+    attend_by(model, NAME, attention=attention, mask=sdpa_mask)

@@ -60,7 +60,7 @@ class StepGraphs:
     """Fused and capturable; its state exists already (one eager step was taken)."""
     max_norm: float
     """Norm that gradients are clipped to."""
-    shapes: list[tuple[int, ...]]
+    shapes: list[tuple[int, int]]
     """Shapes of batch that the run will bring, most rows times tokens first."""
     captured: int = 0
     """Steps replayed so far."""
@@ -73,9 +73,7 @@ class StepGraphs:
         return self._key(inputs) in self.shapes[:MOST_GRAPHS]
 
     def step(self, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-        """Run one training step; return its loss and the norm of the gradients before clipping."""
-        if not self._graphs:
-            self._capture_all(inputs)
+        """Run one captured step; return its loss and the norm of the gradients before clipping."""
         captured = self._graphs[self._key(inputs)]
         for name, tensor in inputs.items():
             captured.inputs[name].copy_(tensor, non_blocking=True)
@@ -90,8 +88,15 @@ class StepGraphs:
     def _key(inputs: Inputs) -> tuple[int, ...]:
         return tuple(inputs["input_ids"].shape)
 
-    def _capture_all(self, inputs: Inputs) -> None:
-        """Record the step for every shape; the largest first, so that the rest fit its memory."""
+    def capture(self, inputs: Inputs) -> None:
+        """Record the step for every shape; the largest first, so that the rest fit its memory.
+
+        Args:
+            inputs: a batch, for the names and types of its tensors.
+
+        Raises:
+            RuntimeError: the step does what no graph can hold.
+        """
         device = self.parameters[0].device
         self._pool = torch.cuda.graph_pool_handle()
         self._rates = [torch.zeros((), device=device) for _ in self.optimizer.param_groups]
@@ -111,13 +116,13 @@ class StepGraphs:
                     )
                     for name, tensor in inputs.items()
                 }
-                self._graphs[rows, length] = self._capture(static)
+                self._graphs[rows, length] = self._record(static)
         finally:
             if collecting:
                 gc.enable()
 
-    def _capture(self, static: Inputs) -> _Graph:
-        """Record the step for this shape; nothing is computed yet."""
+    def _record(self, static: Inputs) -> _Graph:
+        """Record the step for one shape; nothing is computed yet."""
         graph = torch.cuda.CUDAGraph()
         floats = [group["lr"] for group in self.optimizer.param_groups]
         try:

@@ -6,12 +6,15 @@ for the backward pass: one mask of 16 x 512 x 512 takes 8 MiB, twelve of them 96
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from fairtune.casts import low_precision
 
 NAME = "sdpa_additive_mask"
 
@@ -27,17 +30,23 @@ def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 def additive_mask(*args: Any, **keywords: Any) -> torch.Tensor | None:
     """Return what Transformers' own function returns, in the precision of the pass."""
     mask: torch.Tensor | None = sdpa_mask(*args, **keywords)
-    if mask is None or not torch.is_autocast_enabled(mask.device.type):
-        return mask
-    return additive(mask, torch.get_autocast_dtype(mask.device.type))
+    dtype = None if mask is None else low_precision(mask)
+    return mask if mask is None or dtype is None else additive(mask, dtype)
 
 
 def install(model: PreTrainedModel) -> None:
-    """Let a model that attends through torch's own kernels make its mask once.
+    """Let a model that attends through torch's own kernels make its mask once."""
+    attend_by(model, NAME, attention=sdpa_attention_forward, mask=additive_mask)
 
-    Models that choose other kernels keep their own.
+
+def attend_by(
+    model: PreTrainedModel, name: str, *, attention: Callable[..., Any], mask: Callable[..., Any]
+) -> None:
+    """Let a model attend by other functions, registered under this name.
+
+    Only where it attends through torch's own kernels: models that choose others keep them.
     """
     if model.config._attn_implementation == "sdpa":
-        AttentionInterface.register(NAME, sdpa_attention_forward)
-        AttentionMaskInterface.register(NAME, additive_mask)
-        model.set_attn_implementation(NAME)
+        AttentionInterface.register(name, attention)
+        AttentionMaskInterface.register(name, mask)
+        model.set_attn_implementation(name)

@@ -23,7 +23,7 @@ from fairtune.results import Energy, Memory
 MIB = 2**20
 # A driver and a display need this much; more means that somebody else computes there.
 BUSY_MIB = 1024.0
-# Steps before the median step time is taken: allocator, caches and graph capture settle.
+# Steps before the median step time is taken: allocator and caches settle.
 WARM_UP_STEPS = 10
 NO_GPU = "no NVIDIA GPU"
 
@@ -80,6 +80,7 @@ class Meter:
     sample: bool = True
     seconds: float = 0.0
     paused_seconds: float = 0.0
+    preparing_seconds: float = 0.0
     allocated: int = 0
     reserved: int = 0
     joules: float = 0.0
@@ -128,26 +129,47 @@ class Meter:
             self.paused_seconds += time.perf_counter() - start
             self._resume()
 
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Keep what readies the loop (capture of graphs) off the clock and out of the energy.
+
+        Its memory counts: the graphs hold what the steps use.
+        """
+        self._stop_clock()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.device.synchronize()
+            self.preparing_seconds += time.perf_counter() - start
+            self._start_clock()
+
     def _resume(self) -> None:
         if self.on_gpu:
             # Blocks that loading or validation left cached would count as training's.
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        self.device.synchronize()
         if self._sampler is not None:
             self._sampler.run()
+        self._start_clock()
+
+    def _start_clock(self) -> None:
+        self.device.synchronize()
         self._joules_since = nvml.energy_joules(self.base.gpu) if self._counts_energy else None
         self._marks.append([])
         self._since = time.perf_counter()
 
     def _halt(self) -> None:
-        self.device.synchronize()
-        self.seconds += time.perf_counter() - self._since
+        self._stop_clock()
         if self._sampler is not None:
             self._sampler.pause()
         if self.on_gpu:
             self.allocated = max(self.allocated, torch.cuda.max_memory_allocated())
             self.reserved = max(self.reserved, torch.cuda.max_memory_reserved())
+
+    def _stop_clock(self) -> None:
+        self.device.synchronize()
+        self.seconds += time.perf_counter() - self._since
         if self._joules_since is not None:
             now = nvml.energy_joules(self.base.gpu)
             self.joules += (now or self._joules_since) - self._joules_since

@@ -54,7 +54,7 @@ class Times(Part):
     load_seconds: float
     """Load of the model, quantisation and adapter included."""
     warm_up_seconds: float | None
-    """One pass of each shape of batch before the clock starts, on a GPU."""
+    """On a GPU, one pass of each shape of batch and its capture, off the training clock."""
     train_seconds: float
     """The training loop alone."""
     validation_seconds: float

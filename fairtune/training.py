@@ -6,6 +6,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ class Trained:
     validation: list[tuple[float, float]]
     """After each epoch: seconds of training so far, validation accuracy."""
     warm_up_seconds: float | None
-    """Spent on each shape of batch before the clock started; None where that was not done."""
+    """Spent off the clock on each shape of batch, its capture included; None without a GPU."""
     steps: int
     captured_steps: int
     note: str
@@ -71,16 +72,27 @@ class FairTrainer(Trainer):
         self,
         *,
         plan: BatchPlan,
-        shapes: list[tuple[int, ...]],
+        shapes: list[tuple[int, int]],
         graphs_wanted: str,
         note: str,
+        preparing: Callable[[], AbstractContextManager[None]],
         **keywords: Any,
     ) -> None:
-        """Take batches of these shapes from `plan`; `graphs_wanted` is auto, on or off."""
+        """Take batches of these shapes from `plan`.
+
+        Args:
+            plan: deals the batches.
+            shapes: of the batches, rows and padded length, most tokens first.
+            graphs_wanted: auto, on or off.
+            note: why steps run eagerly where they do.
+            preparing: keeps what is done within it off the clock.
+            keywords: the Trainer's own.
+        """
         self.plan = plan
         self.shapes = shapes
         self.graphs_wanted = graphs_wanted
         self.note = note
+        self.preparing = preparing
         self.graphs: StepGraphs | None = None
         self.replayed_norm: torch.Tensor | None = None
         super().__init__(**keywords)
@@ -104,13 +116,14 @@ class FairTrainer(Trainer):
         # The first step runs eagerly: it makes the optimizer's state and loads the libraries.
         if self.graphs_wanted == "off" or not self.optimizer.state:  # type: ignore[union-attr]
             return super().training_step(model, inputs)
-        if self.graphs is None:
-            self.graphs = self._make_graphs(model)
-        if not self.graphs.fits(inputs):
-            self.note = "more shapes of batches than graphs"
-            return super().training_step(model, inputs)
         try:
-            loss, self.replayed_norm = self.graphs.step(inputs)
+            if self.graphs is None:
+                with self.preparing():
+                    self.graphs = self._capture(model, inputs)
+            if self.graphs.fits(inputs):
+                loss, self.replayed_norm = self.graphs.step(inputs)
+                return loss
+            self.note = "more shapes of batches than graphs"
         except RuntimeError as error:
             if isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -118,20 +131,21 @@ class FairTrainer(Trainer):
             if self.graphs_wanted == "on":
                 raise UserError(f"train.cuda_graphs: 'on', but {failed}; set auto") from error
             self.graphs_wanted, self.note = "off", failed
-            return super().training_step(model, inputs)
-        return loss
+        return super().training_step(model, inputs)
 
-    def _make_graphs(self, model: Any) -> StepGraphs:
+    def _capture(self, model: Any, inputs: dict[str, Any]) -> StepGraphs:
         model.train()
         optimizer = self.optimizer.optimizer  # type: ignore[union-attr]
         assert isinstance(optimizer, ReplayableAdamW)
-        return StepGraphs(
+        graphs = StepGraphs(
             loss_of=lambda batch: cast("torch.Tensor", self.compute_loss(model, batch)),
             parameters=[parameter for parameter in model.parameters() if parameter.requires_grad],
             optimizer=optimizer,
             max_norm=self.args.max_grad_norm,
             shapes=self.shapes,
         )
+        graphs.capture(inputs)
+        return graphs
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Clip, unless the graph did."""
@@ -271,7 +285,7 @@ def warm_up(model: Any, batches: Iterable[dict[str, torch.Tensor]], device: Choi
             for parameter in model.parameters():
                 parameter.grad = None
     device.synchronize()
-    return round(time.perf_counter() - start, 3)
+    return time.perf_counter() - start
 
 
 def train_model(
@@ -322,9 +336,10 @@ def train_model(
     with tempfile.TemporaryDirectory() as scratch:
         trainer = FairTrainer(
             plan=plan,
-            shapes=list(shapes),
+            shapes=shapes,
             graphs_wanted=mode,
             note=note,
+            preparing=meter.preparing,
             model=model,
             args=arguments(
                 train, learning_rate=learning_rate, seed=seed, device=device, folder=scratch
@@ -351,14 +366,13 @@ def train_model(
             ) from error
         finally:
             watch.progress.stop()
-    counts = {shape: len(batches) for shape, batches in of_shape.items()}
-    return _summary(trainer, watch, counts, warmed=warmed, rows=rows, train=train)
+    return _summary(trainer, watch, of_shape, warmed=warmed, rows=rows, train=train)
 
 
 def _summary(
     trainer: FairTrainer,
     watch: Watch,
-    counts: dict[tuple[int, int], int],
+    of_shape: dict[tuple[int, int], list[NDArray[np.int64]]],
     *,
     warmed: float | None,
     rows: Encoded,
@@ -368,12 +382,14 @@ def _summary(
     return Trained(
         history=watch.history,
         validation=watch.validation,
-        warm_up_seconds=warmed,
+        warm_up_seconds=None
+        if warmed is None
+        else round(warmed + watch.meter.preparing_seconds, 3),
         steps=trainer.state.global_step,
         captured_steps=captured,
         note=trainer.note if captured < trainer.state.global_step else "",
-        padded_lengths=sorted({length for _, length in counts}),
-        padded_tokens=sum(size * length * times for (size, length), times in counts.items()),
+        padded_lengths=sorted({length for _, length in of_shape}),
+        padded_tokens=sum(s * length * len(batches) for (s, length), batches in of_shape.items()),
         tokens=int(rows.lengths.sum()) * train.epochs,
         order_sha256=trainer.plan.order_sha256(rows.row_ids, train.epochs),
         optimizer="AdamW (torch, fused)",

@@ -146,17 +146,36 @@ def contenders(results: Results) -> str:
 
 
 def trainings(results: Results, seeds: list[int]) -> str:
-    """Return how often each method was trained, and what that leaves open."""
+    """Return how often each method was trained, what that leaves open, and what did not learn."""
     if results.seeds == 1:
-        return (
+        said = (
             f"Each method was trained once, with one seed ({seeds[0]}). The intervals therefore "
             "cover the choice of test rows, not the luck of a training: other seeds may give "
             "another order."
         )
+    else:
+        said = (
+            f"Each method was trained with {count(len(seeds), 'seed')} "
+            f"({listing(str(seed) for seed in seeds)}). Intervals and tests cover both the choice "
+            "of test rows and that of seeds."
+        )
+    return f"{said} {unlearned(results)}".rstrip()
+
+
+def unlearned(results: Results) -> str:
+    """Return a sentence on trainings that learned nothing; empty where there are none."""
+    failed = results.comparison["unlearned"]
+    if not failed:
+        return ""
+    named = listing(
+        f"{method(name)} with {'seed' if len(seeds) == 1 else 'seeds'} "
+        f"{listing(str(seed) for seed in seeds)}"
+        for name, seeds in failed.items()
+    )
     return (
-        f"Each method was trained with {count(len(seeds), 'seed')} "
-        f"({listing(str(seed) for seed in seeds)}). Intervals and tests cover both the choice of "
-        "test rows and that of seeds."
+        f"Nothing shows to have been learned by {named}: no more test rows are right than naming "
+        "the commonest class would get (exact binomial test at 5%). Such a training counts in "
+        "every figure; a lower learning rate may mend it."
     )
 
 

@@ -17,6 +17,11 @@ def main() -> None:
     verdicts = comparison.verdicts(runs, study.compare)
     lengths = encoded.read(layout.ENCODED / "test.parquet").lengths.tolist()
     content = comparison.comparison(runs, verdicts, lengths=lengths, rules=study.compare)
+    for name, seeds in content["unlearned"].items():
+        print(
+            f"compare: warning: methods.{name} with seeds {seeds} is no better than naming the "
+            "commonest class; a lower learning_rate may help"
+        )
     files.write_json(layout.METRICS / "comparison.json", content)
     tables = plots.tables(runs, palette=study.compare.palette, verdicts=verdicts)
     for name, table in tables.items():

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from fairtune import casts, device, measure, methods, prediction, speed, training
-from fairtune.encoded import Encoded
 from fairtune.errors import UserError
 from fairtune.params import Method, Model, Train
+from tests.tiny import encoded_rows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 
@@ -31,23 +31,8 @@ METHODS = {
         feedforward=["feedforward_out"],
     ),
 }
-
-
-def rows(count: int = 84) -> Encoded:
-    """Return rows whose class shows in their first token; the last batch of 8 is short."""
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(4, 60, count)
-    labels = generator.integers(0, 2, count)
-    tokens = [
-        np.concatenate([[5 + label], generator.integers(8, 30, length - 1)])
-        for label, length in zip(labels, lengths, strict=True)
-    ]
-    return Encoded(
-        row_ids=[f"train/{index}" for index in range(count)],
-        labels=labels,
-        tokens=np.concatenate(tokens).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-    )
+# The last batch of 8 is short.
+ROWS = encoded_rows(84, longest=60)
 
 
 @pytest.fixture
@@ -61,6 +46,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[training.Trained,
         dropout: bool = False,
         precision: str = "fp32",
         change: Callable[[Any], None] = lambda model: None,
+        meters: list[measure.Meter] | None = None,
     ) -> tuple[training.Trained, Any, Any]:
         settings = Train(
             epochs=4,
@@ -81,9 +67,11 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[training.Trained,
                 if isinstance(module, nn.Dropout):
                     module.p = 0.0
         meter = measure.Meter(device=chosen, base=measure.Baseline())
+        if meters is not None:
+            meters.append(meter)
         seen = training.train_model(
             model,
-            rows(),
+            ROWS,
             train=settings,
             learning_rate=METHODS[name].learning_rate,
             seed=1,
@@ -113,8 +101,27 @@ def test_every_method_is_captured_in_bf16_with_dropout(train: Callable, name: st
     seen, model, chosen = train(name, "on", dropout=True, precision="bf16")
     assert seen.captured_steps == seen.steps - 1
     assert seen.note == "the first step makes the optimizer's state"
-    found = prediction.predict(model, rows(), batch_size=16, pad_token_id=0, device=chosen)
+    found = prediction.predict(model, ROWS, batch_size=16, pad_token_id=0, device=chosen)
     assert found.correct.mean() > 0.6
+
+
+def test_capture_is_off_the_clock(train: Callable) -> None:
+    meters: list[measure.Meter] = []
+    seen = train("lora", "on", meters=meters)[0]
+    assert 0 < meters[0].preparing_seconds < seen.warm_up_seconds
+
+
+def test_the_memory_of_a_capture_counts_and_that_of_a_pause_does_not() -> None:
+    chosen = device.choose(Train(epochs=1, batch_size=8, allow_busy_gpu=True))
+    meter = measure.Meter(device=chosen, base=measure.Baseline())
+    meter.start()
+    before = torch.cuda.memory_allocated() / 2**20
+    with meter.preparing():
+        torch.ones(64 * 2**20, dtype=torch.uint8, device="cuda")
+    with meter.paused():
+        torch.ones(256 * 2**20, dtype=torch.uint8, device="cuda")
+    meter.stop()
+    assert meter.memory().gpu_allocated_mib == pytest.approx(before + 64, abs=2)
 
 
 def test_the_dropout_of_a_replayed_step_is_drawn_anew(train: Callable) -> None:

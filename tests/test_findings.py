@@ -93,6 +93,14 @@ def test_one_seed_is_said_to_leave_the_luck_of_a_training_open() -> None:
     assert "luck" not in said
 
 
+def test_a_training_that_learned_nothing_is_named_and_others_are_not() -> None:
+    assert "learned" not in verdicts.trainings(make_evidence(), [42])
+    found = make_evidence(seeds=(1, 2), accuracy={"qlora": 0.5, "ia3": 0.7})
+    said = verdicts.trainings(found, [1, 2])
+    assert " Nothing shows to have been learned by `qlora` with seeds 1 and 2: " in said
+    assert "`ia3`" not in said
+
+
 def test_without_a_gpu_its_memory_is_said_once_to_be_not_measured() -> None:
     found = make_evidence(gpu=False)
     assert "GPU memory was not measured" in tradeoffs.memory_note(found)

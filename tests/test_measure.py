@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -71,16 +72,34 @@ def test_what_runs_in_a_pause_is_on_no_clock() -> None:
     assert meter.paused_seconds >= 0.3
 
 
+def test_what_readies_the_loop_is_on_a_clock_of_its_own_also_where_it_fails() -> None:
+    meter = cpu_meter()
+
+    def fail() -> None:
+        with meter.preparing():
+            time.sleep(0.3)
+            raise RuntimeError
+
+    meter.start()
+    time.sleep(0.05)
+    with pytest.raises(RuntimeError):
+        fail()
+    time.sleep(0.05)
+    meter.stop()
+    assert 0.1 <= meter.seconds < 0.25
+    assert meter.preparing_seconds >= 0.3
+    assert meter.paused_seconds == 0.0
+
+
 def test_steps_are_timed_after_warm_up_and_not_across_a_pause() -> None:
     meter = cpu_meter()
     meter.start()
-    for stretch in range(2):
+    for aside in (meter.paused, meter.preparing, nullcontext):
         for _ in range(measure.WARM_UP_STEPS + 5):
             time.sleep(0.002)
             meter.mark_step()
-        if not stretch:
-            with meter.paused():
-                time.sleep(0.2)
+        with aside():
+            time.sleep(0.2)
     meter.stop()
     median, p90 = meter.step_summary()
     assert median is not None

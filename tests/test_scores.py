@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
-from fairtune import comparison, scores
+from fairtune import comparison, encoded, scores
 from fairtune.errors import UserError
 from fairtune.params import Compare
+from stages import compare
+from tests.reports import write_study
 from tests.studies import make_runs
 
 KEYS = {
@@ -47,6 +50,36 @@ def test_accuracy_is_the_mean_over_seeds_with_its_interval() -> None:
     found = scores.metrics(runs)
     assert found["accuracy"] == pytest.approx(0.9, abs=0.001)
     assert 0.015 < found["accuracy_ci95"] < 0.06
+
+
+def test_a_training_that_is_no_better_than_the_commonest_class_is_named() -> None:
+    runs = make_runs(seeds=(1, 2, 3))
+    assert compared(runs)["unlearned"] == {}
+    runs["qlora"][1] = make_runs(seeds=(1, 2, 3), accuracy={"qlora": 0.51})["qlora"][1]
+    assert compared(runs)["unlearned"] == {"qlora": [2]}
+
+
+def test_the_comparison_warns_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, accuracy={"qlora": 0.5})
+    names, lengths = [str(row) for row in range(400)], [[7] * (1 + row % 90) for row in range(400)]
+    path = tmp_path / "data/encoded/test.parquet"
+    encoded.write(path, row_ids=names, labels=[0] * 400, ids=lengths)
+    monkeypatch.chdir(tmp_path)
+    compare.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 1
+    assert printed[0].startswith("compare: warning: methods.qlora with seeds [42] is no better")
+    assert json.loads((tmp_path / "metrics/comparison.json").read_text())["unlearned"] == {
+        "qlora": [42]
+    }
+
+
+@pytest.mark.parametrize(("accuracy", "failed"), [(0.36, True), (0.45, False)])
+def test_chance_is_that_of_the_classes_at_hand(accuracy: float, failed: bool) -> None:
+    runs = make_runs(classes=3, rows=600, accuracy={"ia3": accuracy})
+    assert ("ia3" in compared(runs)["unlearned"]) is failed
 
 
 def test_all_six_pairs_are_compared_and_the_file_is_plain_json() -> None:

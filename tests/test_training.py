@@ -12,29 +12,12 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 from fairtune import device, measure, methods, speed, training
 from fairtune.batches import BatchPlan, Collator
-from fairtune.encoded import Encoded
 from fairtune.errors import UserError
 from fairtune.params import Method, Model, Train
 from fairtune.progress import StepProgress
+from tests.tiny import encoded_rows
 
 LORA = Method(learning_rate=0.01, adapter="lora", targets=["query", "value"], r=2)
-
-
-def rows(count: int = 40) -> Encoded:
-    """Return rows whose class shows in their first token."""
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(4, 20, count)
-    labels = generator.integers(0, 2, count)
-    tokens = [
-        np.concatenate([[5 + label], generator.integers(8, 30, length - 1)])
-        for label, length in zip(labels, lengths, strict=True)
-    ]
-    return Encoded(
-        row_ids=[f"train/{index}" for index in range(count)],
-        labels=labels,
-        tokens=np.concatenate(tokens).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-    )
 
 
 def settings(**changes: object) -> Train:
@@ -56,7 +39,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple]:
         meter = measure.Meter(device=chosen, base=measure.Baseline())
         seen = training.train_model(
             built.model,
-            rows(),
+            encoded_rows(),
             train=settings(**changes),
             learning_rate=method.learning_rate,
             seed=1,
@@ -126,7 +109,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line() -> None:
     chosen = device.choose(settings())
     watch = training.Watch(
         meter=measure.Meter(device=chosen, base=measure.Baseline()),
-        plan=BatchPlan(rows().lengths, batch_size=8, seed=1, group=True),
+        plan=BatchPlan(encoded_rows().lengths, batch_size=8, seed=1, group=True),
         progress=StepProgress("m"),
         validate=lambda: 0.5,
     )
@@ -148,7 +131,7 @@ def test_the_record_says_why_steps_ran_eagerly(train: Callable) -> None:
 
 def test_padding_is_counted(train: Callable) -> None:
     seen = train()[0]
-    assert seen.tokens == 2 * int(rows().lengths.sum())
+    assert seen.tokens == 2 * int(encoded_rows().lengths.sum())
     assert seen.padded_tokens > seen.tokens
     grouped = seen.padded_tokens
     assert train(group_by_length=False)[0].padded_tokens >= grouped
@@ -170,7 +153,7 @@ def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    collate = Collator(rows(), pad_token_id=0)
+    collate = Collator(encoded_rows(), pad_token_id=0)
     assert training.warm_up(model, [collate([0, 1]), collate([2, 3, 4])], chosen) > 0
     assert torch.equal(torch.rand(3), expected)
     assert all(parameter.grad is None for parameter in model.parameters())

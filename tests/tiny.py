@@ -20,7 +20,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
+
+from fairtune.encoded import Encoded
 
 OPENINGS = ("This film", "The story", "Her acting", "The music", "A sequel that", "The ending")
 VERBS = ("is", "feels", "was", "looks", "remains", "seemed")
@@ -65,6 +68,23 @@ def reviews(rows: int, labels: tuple[str, ...] = LABELS) -> list[tuple[str, str]
         text = f"{opening} {verb} {words[index % len(words)]} {tail}, scene {number} of {index}."
         made.append((text, label))
     return made
+
+
+def encoded_rows(count: int = 40, *, longest: int = 20) -> Encoded:
+    """Return rows of 4 to `longest` - 1 tokens whose class shows in the first of them."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(4, longest, count)
+    labels = generator.integers(0, 2, count)
+    tokens = [
+        np.concatenate([[5 + label], generator.integers(8, 30, length - 1)])
+        for label, length in zip(labels, lengths, strict=True)
+    ]
+    return Encoded(
+        row_ids=[f"train/{index}" for index in range(count)],
+        labels=labels,
+        tokens=np.concatenate(tokens).astype(np.int32),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    )
 
 
 def write_reviews(path: Path, *, rows: int, labels: tuple[str, ...] = LABELS) -> None:

@@ -1,0 +1,106 @@
+"""Train adapters at several learning rates with many seeds: which rates are safe, and which best.
+
+usage: python -m benchmarks.rates [--methods M ...] [--rates R ...] [--seeds A-B]
+
+Everything but rate and seed is the study's (params.yaml, data/encoded). A training that is no
+better than naming the commonest class counts as collapsed (`fairtune.comparison.unlearned`).
+Trainings may share a GPU: accuracy alone counts. Writes benchmarks/rates.json after each training
+and prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from fairtune import comparison, experiment, params, progress
+from fairtune.errors import UserError, run
+from fairtune.files import write_json
+from fairtune.results import Run
+
+RATES = (1e-3, 2e-3, 3e-3)
+
+
+def seed_range(text: str) -> list[int]:
+    """Return the seeds of '42-51', both ends included.
+
+    Raises:
+        UserError: it is not two numbers in order.
+    """
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UserError(f"--seeds: '{text}'; write the first and the last, such as 42-51")
+    return list(range(int(first), int(last) + 1))
+
+
+def trained(study: params.Params, name: str, rate: float, seed: int) -> Run:
+    """Train one method at one rate with one seed."""
+    block = study.method(name).model_copy(update={"learning_rate": rate})
+    train = study.train.model_copy(update={"allow_busy_gpu": True})
+    changed = study.model_copy(update={"methods": {name: block}, "train": train})
+    with tempfile.TemporaryDirectory() as scratch:
+        return experiment.run(
+            changed,
+            name=name,
+            seed=seed,
+            weights=Path(scratch) / "weights",
+            started=time.perf_counter(),
+        )
+
+
+def summed(runs: list[Run]) -> dict[str, Any]:
+    """Return the accuracies of one method at one rate."""
+    accuracies = [one.record.accuracy for one in runs]
+    return {
+        "seeds": [one.record.seed for one in runs],
+        "test": [one.test for one in accuracies],
+        "validation": [one.validation for one in accuracies],
+        "mean_test": round(statistics.mean(one.test for one in accuracies), 4),
+        "mean_validation": round(statistics.mean(one.validation for one in accuracies), 4),
+        "lowest_test": min(one.test for one in accuracies),
+        "collapsed": comparison.unlearned({"": runs}).get("", []),
+    }
+
+
+def main() -> None:
+    """Train all, write and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--methods", nargs="+", default=["lora", "qlora"])
+    parser.add_argument("--rates", nargs="+", type=float, default=list(RATES))
+    parser.add_argument("--seeds", default="42-51")
+    parser.add_argument("--out", default="benchmarks/rates.json")
+    words = parser.parse_args()
+    study, seeds = params.load(), seed_range(words.seeds)
+    progress.quiet_libraries()
+    found: dict[str, Any] = {}
+    print("| method | learning rate | mean test | mean validation | lowest test | collapsed |")
+    print("|---|---|---|---|---|---|")
+    for name in words.methods:
+        for rate in words.rates:
+            runs = []
+            for seed in seeds:
+                runs.append(trained(study, name, rate, seed))
+                first = runs[0].record
+                found |= {
+                    "device": first.device.name,
+                    "versions": experiment.versions(),
+                    "rows": first.data.rows,
+                    "epochs": study.train.epochs,
+                }
+                row = summed(runs)
+                found.setdefault("methods", {}).setdefault(name, {})[f"{rate:g}"] = row
+                write_json(Path(words.out), found)
+            print(
+                f"| {name} | {rate:g} | {row['mean_test']:.3f} | "
+                f"{row['mean_validation']:.3f} | {row['lowest_test']:.3f} | "
+                f"{len(row['collapsed'])} of {len(seeds)} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    run(main)
