@@ -78,6 +78,7 @@ def details(evidence: Evidence) -> Exhibit:
         ["Brier score", *(number(found[n]["brier"], digits=3) for n in evidence.names)],
     ]
     figures = (
+        ("Warm-up and capture (s)", "times.warm_up_seconds", 1),
         ("Rows/s in training", "times.samples_per_second", 1),
         ("Step, median (ms)", "times.step_median_ms", 1),
         ("Step, 90th perc. (ms)", "times.step_p90_ms", 1),

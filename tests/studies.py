@@ -210,7 +210,7 @@ def _run(
         device=_device(gpu),
         versions={"python": "3.11.9", "torch": "2.13.0", "transformers": "5.17.0"},
         counts=counts,
-        times=_times(round(seconds, 3)),
+        times=_times(round(seconds, 3), gpu=gpu),
         memory=_memory(profile, gpu=gpu, jitter=float(noise.uniform(-20, 20))),
         predicted=_predicted(counts, quantized="quantize" in profile.block),
         energy=_energy(seconds, gpu=gpu),
@@ -272,12 +272,12 @@ def _memory(profile: Profile, *, gpu: bool, jitter: float) -> Memory:
     )
 
 
-def _times(seconds: float) -> Times:
+def _times(seconds: float, *, gpu: bool) -> Times:
     step = seconds * 1000 / STEPS
     return Times(
         import_seconds=6.1,
         load_seconds=1.9,
-        warm_up_seconds=None,
+        warm_up_seconds=2.5 if gpu else None,
         train_seconds=seconds,
         validation_seconds=round(seconds * 0.1, 3),
         test_seconds=round(seconds * 0.15, 3),

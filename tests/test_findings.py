@@ -156,6 +156,13 @@ def test_one_method_alone_is_compared_with_nothing() -> None:
     assert context["ranks"] == ""
 
 
+def test_what_warming_up_took_is_told_where_it_was_done() -> None:
+    for gpu in (True, False):
+        table = findings.context(make_evidence(gpu=gpu))["tables"]["details"]
+        rows = {row[0]: row[1:] for row in table.rows}
+        assert rows.get("Warm-up and capture (s)") == (["2.5"] * len(METHODS) if gpu else None)
+
+
 def test_the_recommendation_says_what_accuracy_it_may_cost() -> None:
     found = make_evidence()
     assert guidance.recommended(found) == "lora"
