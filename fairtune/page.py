@@ -9,6 +9,7 @@ because it fails where the configuration names a page that is not there.
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -73,6 +74,7 @@ def page(bundle: str) -> str:
 
 def main() -> None:
     """Write the page and point this clone's DVC at it."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     import vl_convert  # 1 s, and only needed here
 
     half = PAGE.with_name(PAGE.name + ".part")

@@ -8,6 +8,7 @@ each other's time and memory. `FAIRTUNE_SLOTS` sets the number of trainings at o
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -141,6 +142,7 @@ def first_error(log: Path) -> str:
 
 def main() -> None:
     """Bring the upstream up to date, train side by side, then run the rest."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     free = slots()
     if len(free) > 1:
         if subprocess.run([*DVC, "repro", "encode"], check=False).returncode:

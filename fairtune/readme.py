@@ -7,7 +7,7 @@ out:   README.md, between its two markers
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 from fairtune import exhibits, layout, params, verdicts
@@ -59,17 +59,17 @@ def filled(text: str, block: str) -> str:
 
 def main() -> None:
     """Write the block, or with --check only compare it."""
-    words = sys.argv[1:]
-    if words not in ([], ["--check"]):
-        raise UserError("usage: python -m fairtune.readme [--check]")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    check = parser.parse_args().check
     try:
         text = README.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{README}: not found; run this from the repository root") from None
     made = filled(text, results(read_results(params.load())))
-    if words and made != text:
+    if check and made != text:
         raise UserError(f"{README}: its results are stale; run `python -m fairtune.readme`")
-    if not words:
+    if not check:
         README.write_text(made, encoding="utf-8")
 
 

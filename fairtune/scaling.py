@@ -10,19 +10,17 @@ two CPU cores the sweep of the embedded study takes about two minutes.
 
 from __future__ import annotations
 
-import multiprocessing
+import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from fairtune import layout, params
-from fairtune.errors import UserError, one_line, run
+from fairtune.errors import UserError, run
 from fairtune.files import write_json
+from fairtune.sizes import Size, apart
 
-OUT_OF_MEMORY = "out of memory"
 GRIDS: Mapping[bool, Mapping[str, tuple[int, ...]]] = {
     False: {
         "rows": (32, 64, 128),
@@ -42,27 +40,6 @@ BASE: Mapping[bool, tuple[int, int, int]] = {False: (32, 64, 8), True: (256, 128
 """Rows, length and batch where another quantity is varied."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """What a point varies."""
-
-    rows: int
-    max_length: int
-    batch_size: int
-    width: int
-    """Factor on the encoder's own width."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What a point took."""
-
-    seconds: float
-    """Of one step, or of all steps of a pass where rows are varied."""
-    memory_mib: float
-    """Peak allocated on the GPU, or without one the peak resident memory of the process."""
-
-
 def points(*, on_gpu: bool, longest: int, widths: bool) -> Iterator[tuple[str, Size]]:
     """Yield each axis with one of its values, the others at the base."""
     rows, length, batch = BASE[on_gpu]
@@ -76,50 +53,6 @@ def points(*, on_gpu: bool, longest: int, widths: bool) -> Iterator[tuple[str, S
             sizes["rows"] = max(sizes["rows"], 4 * sizes["batch_size"])
             sizes["max_length"] = min(sizes["max_length"], longest)
             yield axis, Size(**sizes)
-
-
-def _call(function: str, keywords: dict[str, Any], pipe: Connection) -> None:
-    """Run one function of `fairtune.sweep` and send back what it returns, or the error."""
-    from fairtune import sweep
-
-    try:
-        pipe.send(("done", getattr(sweep, function)(**keywords)))
-    except UserError as error:
-        pipe.send(("mistake", str(error)))
-    except Exception as error:
-        # torch.OutOfMemoryError is a RuntimeError; so is the CPU allocator's.
-        lack = isinstance(error, MemoryError) or any(
-            words in str(error).lower() for words in (OUT_OF_MEMORY, "can't allocate memory")
-        )
-        pipe.send(("note", OUT_OF_MEMORY if lack else one_line(error)[:120]))
-
-
-def apart(function: str, **keywords: Any) -> tuple[str, Any]:
-    """Call a function of `fairtune.sweep` in a process of its own.
-
-    Returns:
-        `done` with the result, or `note` with the reason: also where the system ended the process.
-
-    Raises:
-        UserError: the parameters are not right; the sweep then stops.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fairtune.sweep"])
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_call, args=(function, keywords, theirs))
-    process.start()
-    theirs.close()
-    try:
-        kind, content = ours.recv()
-        process.join()
-    except EOFError:
-        process.join()
-        # The kernel ends with signal 9 what takes more memory than there is.
-        killed = process.exitcode == -9
-        kind, content = "note", OUT_OF_MEMORY if killed else f"ended with {process.exitcode}"
-    if kind == "mistake":
-        raise UserError(content)
-    return kind, content
 
 
 def sweep(study: params.Params, *, tell: Callable[[str], None] = print) -> dict[str, Any]:
@@ -166,6 +99,7 @@ def _point(axis: str, value: int, name: str, *, kind: str, cost: Any) -> dict[st
 
 def main() -> None:
     """Run the sweep and write what it found."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     path = layout.METRICS / "scaling.json"
     write_json(path, sweep(params.load()))
     print(f"scaling: {path}; `dvc repro report` takes it up")

@@ -20,7 +20,7 @@ from fairtune import methods  # noqa: E402
 from fairtune.device import Choice, choose  # noqa: E402
 from fairtune.measure import host_peak_mib  # noqa: E402
 from fairtune.params import Method, Model, Params  # noqa: E402
-from fairtune.scaling import Cost, Size  # noqa: E402
+from fairtune.sizes import Cost, Size  # noqa: E402
 
 MIB = 2**20
 WARM_UP, SEED, LABELS = 2, 0, 2

@@ -6,6 +6,7 @@ Each row of the tables below is a mistake; each runs the real stage, as `python 
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import re
 import resource
@@ -925,3 +926,18 @@ def test_did_you_mean_finds_the_nearest_and_lists_all() -> None:
 def test_one_line_is_the_first_line_or_the_kind_of_error() -> None:
     assert one_line(ValueError("\n first \n second")) == "first"
     assert one_line(StopIteration()) == "StopIteration"
+
+
+@pytest.mark.parametrize("program", ["advise", "page", "parallel", "readme", "scaling"])
+def test_asking_for_help_gives_help_and_does_nothing(
+    program: str,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"fairtune.{program}").main()
+    assert ended.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+    assert not list(here.iterdir())

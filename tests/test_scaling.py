@@ -8,7 +8,8 @@ import pytest
 
 from fairtune.errors import UserError
 from fairtune.params import Method, Params
-from fairtune.scaling import OUT_OF_MEMORY, Cost, Size, _point, apart, points
+from fairtune.scaling import _point, points
+from fairtune.sizes import OUT_OF_MEMORY, Cost, Size, apart
 from tests.reports import make_study
 from tests.studies import make_runs
 
