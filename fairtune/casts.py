@@ -4,7 +4,8 @@ Autocast casts the weights of a linear layer to bf16 at every use, runs layer no
 and hands on fp32, which every linear layer behind it casts back; PEFT computes adapters in the
 fp32 of their parameters. Here frozen weights are cast once, normalisation hands on bf16 (its own
 sums are in fp32 either way: torch's kernels), and adapters work in bf16. What the matrix products
-see stays the same but for rounding; what is trained stays in fp32.
+see stays the same but for rounding. What is trained stays in fp32, and is rounded to bf16 where it
+is used: as autocast does with linear layers, so here with the scales of normalisations.
 """
 
 from __future__ import annotations
@@ -154,6 +155,9 @@ def _swap_forward(layer: Any) -> bool:
     if isinstance(layer, (LowPrecisionLora, LowPrecisionIA3)):
         return True
     if not isinstance(layer.get_base_layer(), nn.Linear) or getattr(layer, "lora_variant", None):
+        return False
+    # AdaLoRA is a LoRA layer whose factors are bare parameters.
+    if not isinstance(getattr(layer, "lora_A", None), nn.ModuleDict | None):
         return False
     for family, mixin in ADAPTERS:
         if isinstance(layer, family):

@@ -94,6 +94,8 @@ def attention(
 ) -> tuple[torch.Tensor, None]:
     """Scaled dot-product attention; with dropout its weights are dropped by `keep_mask`.
 
+    Decoders' attention without a mask, position biases and grouped heads stay with torch's own.
+
     Args:
         module: the attention layer.
         query: shape (rows, heads, tokens, width), like `key` and `value`.
@@ -107,9 +109,17 @@ def attention(
     Returns:
         Output of shape (rows, tokens, heads, width), and no weights.
     """
-    if dropout == 0.0:
+    causal = options.get("is_causal")
+    if causal is None:
+        causal = getattr(module, "is_causal", True)
+    special = (
+        (causal and attention_mask is None)
+        or options.get("position_bias") is not None
+        or getattr(module, "num_key_value_groups", 1) > 1
+    )
+    if dropout == 0.0 or special:
         output, _ = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=0.0, scaling=scaling, **options
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
         )
         return output, None
     factor = query.shape[-1] ** -0.5 if scaling is None else scaling

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairtune import encoded as cache
-from fairtune import layout, progress
+from fairtune import layout, nvml, progress
 from fairtune.encoded import Encoded
 from fairtune.errors import UserError
 from fairtune.files import read_json
@@ -72,13 +72,17 @@ def run(study: Params, *, name: str, seed: int, weights: Path, started: float) -
     """
     progress.quiet_libraries()
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_ROUNDS)
+    os.environ.setdefault(*nvml.COUNT_BY_PLACE)
     manifest = read_json(layout.ENCODED / layout.MANIFEST, made_by="encode")
     splits = {s: cache.read(layout.ENCODED / f"{s}.parquet") for s in layout.SPLITS}
     # Before torch, and with it CUDA, is imported: what the GPU holds now is others'.
     from fairtune import measure
 
     base = measure.baseline(
-        allow_busy=study.train.allow_busy_gpu, wanted=study.train.device in ("auto", "cuda")
+        allow_busy=study.train.allow_busy_gpu,
+        # A torch built for processors alone computes on no GPU, whoever holds it.
+        wanted=study.train.device in ("auto", "cuda")
+        and not versions().get("torch", "").endswith("+cpu"),
     )
     return _run(
         study, manifest, splits, base, name=name, seed=seed, weights=weights, started=started
@@ -96,6 +100,8 @@ def _run(
     weights: Path,
     started: float,
 ) -> Run:
+    import torch
+
     from fairtune import breakdown, device, measure, methods, prediction, speed, training
 
     method = study.method(name)
@@ -104,11 +110,17 @@ def _run(
     meter.prepare()
     times = {"import_seconds": time.perf_counter() - started}
     lap = time.perf_counter()
-    built = methods.build(
-        study.model, method, name=name, labels=len(manifest["labels"]), device=chosen, seed=seed
-    )
-    speed.prepare(built.model, chosen)
-    chosen.synchronize()
+    try:
+        built = methods.build(
+            study.model, method, name=name, labels=len(manifest["labels"]), device=chosen, seed=seed
+        )
+        speed.prepare(built.model, chosen)
+        chosen.synchronize()
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"methods.{name}: the GPU's memory does not hold the model {study.model.name}; set "
+            "quantize, or take a smaller model"
+        ) from error
     times["load_seconds"] = time.perf_counter() - lap
     predicted = breakdown.predict(built.model)
     passing = {

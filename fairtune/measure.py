@@ -26,6 +26,7 @@ BUSY_MIB = 1024.0
 # Steps before the median step time is taken: allocator and caches settle.
 WARM_UP_STEPS = 10
 NO_GPU = "no NVIDIA GPU"
+NO_DEVICE_COUNTER = "this GPU does not tell the memory in use"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +53,12 @@ def baseline(*, allow_busy: bool, wanted: bool = True) -> Baseline:
     except (RuntimeError, ImportError):
         return Baseline(at=time.perf_counter())
     used = nvml.device_mib(gpu)
-    others = nvml.processes(gpu)
+    others = nvml.processes(gpu, drawing=False)
     busy = None
-    if others or used > BUSY_MIB:
+    if others or (used or 0.0) > BUSY_MIB:
         who = f"processes {sorted(others)}" if others else "a process that the driver does not list"
-        busy = f"{who} held {used:.0f} MiB of the GPU at the start"
+        held = "a part" if used is None else f"{used:.0f} MiB"
+        busy = f"{who} held {held} of the GPU at the start"
         if not allow_busy:
             raise UserError(
                 f"the GPU is taken: {busy}; wait for it, or set train.allow_busy_gpu to true, "
@@ -114,6 +116,10 @@ class Meter:
     def stop(self) -> None:
         """End: from here on, nothing counts."""
         self._halt()
+        self.close()
+
+    def close(self) -> None:
+        """End the sampling process, if there is one; also after an error."""
         if self._sampler is not None:
             self._samples = self._sampler.stop()
             self._sampler = None
@@ -215,12 +221,15 @@ class Meter:
         else:
             gpu["gpu_allocated_mib"] = round(self.allocated / MIB, 1)
             gpu["gpu_reserved_mib"] = round(self.reserved / MIB, 1)
-            if samples is None or self.base.device_mib is None:
+            if samples is None:
                 reason = "NVML is not there" if self.sample else "sampling was switched off"
                 unavailable = dict.fromkeys(("gpu_memory_mib", "gpu_device_delta_mib"), reason)
             else:
                 gpu["gpu_memory_mib"] = samples.process_mib
-                if samples.device_mib is not None:
+                if samples.device_mib is None or self.base.device_mib is None:
+                    failed = None if samples.count else samples.reason
+                    unavailable["gpu_device_delta_mib"] = failed or NO_DEVICE_COUNTER
+                else:
                     delta = samples.device_mib - self.base.device_mib
                     gpu["gpu_device_delta_mib"] = round(delta, 1)
                 if samples.reason:
@@ -236,7 +245,12 @@ class Meter:
     def energy(self) -> Energy:
         """Return the device's energy while the clock ran, idle power taken off."""
         if not self._counts_energy or self._joules_since is None:
-            reason = NO_GPU if not self.on_gpu else "this GPU has no energy counter"
+            if not self.on_gpu:
+                reason = NO_GPU
+            elif self.base.gpu is None:
+                reason = "NVML is not there"
+            else:
+                reason = "this GPU has no energy counter"
             return Energy(total_wh=None, idle_watts=None, net_wh=None, unavailable=reason)
         total = self.joules / 3600
         idle = self.idle_watts

@@ -70,6 +70,7 @@ def build(
     counts = count(base, head)
     audit = audit_weights(base, head)
     check(audit, counts, method, name=name)
+    check_biases(base, name=name)
     return Built(model=base, head=head, counts=counts, audit=audit, head_sha256=head_sha256)
 
 
@@ -147,6 +148,21 @@ def check(audit: Audit, counts: Counts, method: Method, *, name: str) -> None:
         raise UserError(f"methods.{name}: the adapter trains nothing; check its targets")
     if counts.trainable - counts.adapter < counts.head:
         raise UserError(f"methods.{name}: the head is frozen; name its modules in model.head")
+
+
+def check_biases(model: nn.Module, *, name: str) -> None:
+    """Refuse to train the bias of a 4-bit layer: bitsandbytes casts it to bf16 at every pass.
+
+    Raises:
+        UserError: one would be trained.
+    """
+    for path, module in model.named_modules():
+        bias = getattr(module, "bias", None)
+        if is_4bit(module) and isinstance(bias, nn.Parameter) and bias.requires_grad:
+            raise UserError(
+                f"methods.{name}.bias: the bias of {path}, a layer in 4 bits, cannot be trained in "
+                "fp32; set it to none, or leave out quantize"
+            )
 
 
 def parameter_hash(parameters: Iterable[tuple[str, nn.Parameter]]) -> str:

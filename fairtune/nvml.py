@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import select
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from typing import Any
 
 INTERVAL_SECONDS = 0.005
 MIB = 2**20
+# Of CUDA_VISIBLE_DEVICES: what shows a process no GPU.
+HIDDEN = ("", "-1")
+COUNT_BY_PLACE = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,30 +40,39 @@ class Samples:
 def handle() -> Any:
     """Return NVML's handle of the GPU that torch calls `cuda:0`.
 
+    NVML counts GPUs by their place on the bus; CUDA must be told to (`COUNT_BY_PLACE`).
+
     Raises:
-        RuntimeError: there is no NVML or no such GPU.
+        RuntimeError: there is no NVML, no such GPU, or this process is not to see one.
     """
     import pynvml
 
     try:
-        pynvml.nvmlInit()
         first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+        if first in HIDDEN:
+            raise RuntimeError("CUDA_VISIBLE_DEVICES hides every GPU")
+        pynvml.nvmlInit()
         if first.startswith(("GPU-", "MIG-")):
             return pynvml.nvmlDeviceGetHandleByUUID(first)
-        return pynvml.nvmlDeviceGetHandleByIndex(int(first or 0))
+        return pynvml.nvmlDeviceGetHandleByIndex(int(first))
     except (pynvml.NVMLError, ValueError, OSError) as error:
         raise RuntimeError(f"NVML: {error}") from error
 
 
-def processes(gpu: Any) -> dict[int, float | None]:
-    """Return the processes on the GPU: pid -> MiB held, None where the driver does not tell."""
+def processes(gpu: Any, *, drawing: bool = True) -> dict[int, float | None]:
+    """Return the processes on the GPU: pid -> MiB held, None where the driver does not tell.
+
+    Args:
+        gpu: NVML's handle.
+        drawing: also those that only draw, such as a desktop.
+    """
     import pynvml
 
     found: dict[int, float | None] = {}
-    for query in (
-        pynvml.nvmlDeviceGetComputeRunningProcesses,
-        pynvml.nvmlDeviceGetGraphicsRunningProcesses,
-    ):
+    queries = [pynvml.nvmlDeviceGetComputeRunningProcesses]
+    if drawing:
+        queries.append(pynvml.nvmlDeviceGetGraphicsRunningProcesses)
+    for query in queries:
         try:
             for process in query(gpu):
                 used = process.usedGpuMemory
@@ -69,11 +82,17 @@ def processes(gpu: Any) -> dict[int, float | None]:
     return found
 
 
-def device_mib(gpu: Any) -> float:
-    """Return the memory in use on the whole device, in MiB."""
+def device_mib(gpu: Any) -> float | None:
+    """Return the memory in use on the whole device, in MiB, or None where it has no such counter.
+
+    GPUs that share the host's memory have none.
+    """
     import pynvml
 
-    return float(pynvml.nvmlDeviceGetMemoryInfo(gpu).used) / MIB
+    try:
+        return float(pynvml.nvmlDeviceGetMemoryInfo(gpu).used) / MIB
+    except pynvml.NVMLError:
+        return None
 
 
 def energy_joules(gpu: Any) -> float | None:
@@ -113,8 +132,10 @@ class Sampler:
 
     def _say(self, command: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
+        # Where the process has ended, `stop` says so: no training is lost for it.
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
 
     def run(self) -> None:
         """Count samples from now on."""
@@ -142,6 +163,8 @@ class Sampler:
 
 def sample(pid: int) -> Samples:
     """Sample this process's and the device's memory until standard input closes."""
+    # Ctrl-C reaches the whole group; this process ends when its input closes.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     gpu = handle()
     print("ready", flush=True)
     running = False
@@ -160,7 +183,9 @@ def sample(pid: int) -> Samples:
         if not running:
             continue
         times.append(time.perf_counter())
-        whole.append(device_mib(gpu))
+        used = device_mib(gpu)
+        if used is not None:
+            whole.append(used)
         held = processes(gpu)
         if pid in held:
             memory = held[pid]
@@ -172,7 +197,7 @@ def sample(pid: int) -> Samples:
     return Samples(
         process_mib=round(max(mine), 1) if mine else None,
         device_mib=round(max(whole), 1) if whole else None,
-        count=len(whole),
+        count=len(times),
         interval_ms=round(statistics.median(gaps), 2) if gaps else None,
         reason=None if mine else reason,
     )

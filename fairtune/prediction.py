@@ -15,6 +15,7 @@ from torch import nn
 from fairtune.batches import Collator
 from fairtune.device import Choice
 from fairtune.encoded import Encoded
+from fairtune.errors import UserError
 from fairtune.methods import is_4bit
 from fairtune.results import Inference, Predictions
 
@@ -87,14 +88,25 @@ def _forward(model: nn.Module, batch: dict[str, torch.Tensor], device: Choice) -
 def predict(
     model: nn.Module, encoded: Encoded, *, batch_size: int, pad_token_id: int, device: Choice
 ) -> Predictions:
-    """Return the predictions for a split."""
-    return Predictions(
-        row_ids=encoded.row_ids,
-        labels=encoded.labels,
-        probabilities=probabilities(
+    """Return the predictions for a split.
+
+    Raises:
+        UserError: the memory does not suffice, or the model returns what is not a number.
+    """
+    try:
+        found = probabilities(
             model, encoded, batch_size=batch_size, pad_token_id=pad_token_id, device=device
-        ),
-    )
+        )
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"out of GPU memory at train.evaluation_batch_size {batch_size}; lower it"
+        ) from error
+    if not np.isfinite(found).all():
+        raise UserError(
+            "the trained model returns what is not a number; lower this method's learning_rate, "
+            "or set train.precision to fp32"
+        )
+    return Predictions(row_ids=encoded.row_ids, labels=encoded.labels, probabilities=found)
 
 
 def speed(

@@ -12,6 +12,7 @@ from fairtune.device import Choice
 # Of glibc's `mallopt`: when memory is given back to the system, and from which size on a block is
 # mapped on its own. The largest number that it takes is that of a C int.
 TRIM_THRESHOLD, MMAP_THRESHOLD, LARGEST = -1, -3, 2**31 - 1
+HALF_HEAP = 32 * 2**20
 
 
 def prepare(model: Any, device: Choice) -> None:
@@ -42,4 +43,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
         return False
-    return bool(mallopt(MMAP_THRESHOLD, LARGEST) and mallopt(TRIM_THRESHOLD, LARGEST))
+    trims = mallopt(TRIM_THRESHOLD, LARGEST)
+    # Older releases refuse what is above half of their largest heap.
+    maps = mallopt(MMAP_THRESHOLD, LARGEST) or mallopt(MMAP_THRESHOLD, HALF_HEAP)
+    return bool(trims and maps)

@@ -125,12 +125,15 @@ class FairTrainer(Trainer):
                 return loss
             self.note = "more shapes of batches than graphs"
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            # All graphs at once may hold more than one eager step, which is then tried.
+            if isinstance(error, torch.OutOfMemoryError) and self.graphs_wanted == "on":
                 raise
             failed = f"capture failed: {one_line(error)[:120]}"
             if self.graphs_wanted == "on":
                 raise UserError(f"train.cuda_graphs: 'on', but {failed}; set auto") from error
             self.graphs_wanted, self.note = "off", failed
+        if self.graphs_wanted == "off":  # just now: what the graphs took is free again
+            torch.cuda.empty_cache()
         return super().training_step(model, inputs)
 
     def _capture(self, model: Any, inputs: dict[str, Any]) -> StepGraphs:
@@ -197,8 +200,10 @@ class Watch(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Mark the step."""
+        """Mark the step; the last is logged always, so that no loss goes unseen."""
         self.meter.mark_step()
+        if state.global_step >= state.max_steps:
+            control.should_log = True
 
     def on_log(
         self,
@@ -366,6 +371,7 @@ def train_model(
             ) from error
         finally:
             watch.progress.stop()
+            meter.close()
     return _summary(trainer, watch, of_shape, warmed=warmed, rows=rows, train=train)
 
 

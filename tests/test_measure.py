@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,8 +26,10 @@ class Memory: used = {device} * 2**20
 def nvmlInit(): pass
 def nvmlDeviceGetHandleByIndex(index): return index
 def nvmlDeviceGetComputeRunningProcesses(gpu): return [Process(*one) for one in {processes}]
-def nvmlDeviceGetGraphicsRunningProcesses(gpu): return []
-def nvmlDeviceGetMemoryInfo(gpu): return Memory
+def nvmlDeviceGetGraphicsRunningProcesses(gpu): return [Process(*one) for one in {drawing}]
+def nvmlDeviceGetMemoryInfo(gpu):
+    if Memory.used < 0: raise NVMLError("Not Supported")
+    return Memory
 def nvmlDeviceGetTotalEnergyConsumption(gpu): return 5000
 """
 
@@ -36,10 +39,18 @@ def cpu_meter() -> measure.Meter:
     return measure.Meter(device=chosen, base=measure.Baseline())
 
 
-def sampled(folder: Path, *, processes: str) -> nvml.Samples:
-    """Run the sampler against a played NVML and return what it found."""
+def play(folder: Path, *, device: int = 900, processes: str = "[]", drawing: str = "[]") -> None:
+    """Write an NVML that tells these processes and this much memory in use, in MiB."""
     folder.mkdir(exist_ok=True)
-    (folder / "pynvml.py").write_text(PLAYED.format(device=900, processes=processes))
+    text = PLAYED.format(device=device, processes=processes, drawing=drawing)
+    (folder / "pynvml.py").write_text(text)
+
+
+def sampled(
+    folder: Path, *, processes: str, device: int = 900, interrupted: bool = False
+) -> nvml.Samples:
+    """Run the sampler against a played NVML and return what it found."""
+    play(folder, device=device, processes=processes)
     path = f"{folder}{os.pathsep}{ROOT}"
     with subprocess.Popen(
         [sys.executable, "-m", "fairtune.nvml", "4242"],
@@ -56,6 +67,8 @@ def sampled(folder: Path, *, processes: str) -> nvml.Samples:
         time.sleep(0.4)
         process.stdin.write("pause\n")
         process.stdin.flush()
+        if interrupted:
+            process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         printed, _ = process.communicate(timeout=10)
     return nvml.Samples(**json.loads(printed))
@@ -157,13 +170,43 @@ def test_memory_that_the_driver_does_not_tell_is_null_with_the_reason(tmp_path: 
     assert found.reason == "the driver does not tell memory by process"
 
 
-def busy_probe(folder: Path, *, allow: bool) -> subprocess.CompletedProcess[str]:
-    (folder / "pynvml.py").write_text(PLAYED.format(device=5000, processes="[(7, 2**32)]"))
+def test_ctrl_c_ends_the_training_and_not_its_sampler(tmp_path: Path) -> None:
+    found = sampled(tmp_path, processes="[(4242, 2**20)]", interrupted=True)
+    assert found.process_mib == 1
+
+
+def test_a_gpu_without_a_counter_of_its_memory_is_null(tmp_path: Path) -> None:
+    found = sampled(tmp_path, processes="[(4242, 2**20)]", device=-1)
+    assert (found.process_mib, found.device_mib) == (1, None)
+    assert found.count > 20
+
+
+def test_a_sampler_that_has_died_loses_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    sampler = nvml.Sampler()
+    sampler.process.wait(timeout=10)
+    sampler.run()
+    sampler.pause()
+    found = sampler.stop()
+    assert found.process_mib is None
+    assert found.reason == "the sampling process failed: JSONDecodeError"
+
+
+def busy_probe(
+    folder: Path,
+    *,
+    allow: bool = False,
+    device: int = 5000,
+    processes: str = "[(7, 2**32)]",
+    drawing: str = "[]",
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    play(folder, device=device, processes=processes, drawing=drawing)
     code = (
         "from fairtune import errors, measure; "
         f"errors.run(lambda: print(measure.baseline(allow_busy={allow}).busy))"
     )
-    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", **environment}
     return subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
     )
@@ -182,6 +225,31 @@ def test_a_gpu_that_is_taken_may_be_used_and_the_record_says_so(tmp_path: Path) 
     done = busy_probe(tmp_path, allow=True)
     assert done.returncode == 0
     assert "processes [7] held 5000 MiB" in done.stdout
+
+
+def test_a_desktop_on_the_gpu_is_not_in_the_way_until_it_fills_it(tmp_path: Path) -> None:
+    desktop = {"processes": "[]", "drawing": "[(7, 30 * 2**20)]"}
+    done = busy_probe(tmp_path, device=300, **desktop)
+    assert (done.returncode, done.stdout) == (0, "None\n")
+    done = busy_probe(tmp_path, device=3000, **desktop)
+    assert "the GPU is taken" in done.stderr
+
+
+def test_a_small_process_that_computes_is_in_the_way(tmp_path: Path) -> None:
+    assert busy_probe(tmp_path, device=300).returncode == 1
+
+
+@pytest.mark.parametrize("visible", ["", "-1"])
+def test_a_gpu_that_is_hidden_from_the_process_is_nobody_s_business(
+    tmp_path: Path, visible: str
+) -> None:
+    done = busy_probe(tmp_path, CUDA_VISIBLE_DEVICES=visible)
+    assert (done.returncode, done.stdout) == (0, "None\n")
+
+
+def test_a_gpu_that_does_not_tell_its_memory_is_no_mistake(tmp_path: Path) -> None:
+    done = busy_probe(tmp_path, device=-1, processes="[]")
+    assert (done.returncode, done.stdout) == (0, "None\n")
 
 
 def test_without_nvml_there_is_no_gpu_and_no_error() -> None:

@@ -283,6 +283,13 @@ def test_the_check_refuses_a_head_that_was_quantised(encoder: Encoder) -> None:
         check(audit, counts, method, name="qlora")
 
 
+@pytest.mark.parametrize("bias", ["all", "lora_only"])
+def test_biases_of_4_bit_layers_are_not_trained(encoder: Encoder, bias: str) -> None:
+    with pytest.raises(UserError, match=r"methods\.x\.bias: .* in 4 bits, cannot be trained"):
+        made(encoder(), {**LORA, "quantize": "nf4", "bias": bias})
+    assert made(encoder(), {**LORA, "bias": bias}).counts.trainable > 0
+
+
 def test_the_check_refuses_a_frozen_head(encoder: Encoder) -> None:
     # The adapter is larger than the head: its size does not make up for what is frozen.
     built = made(encoder("distilbert"), {**LORA, "r": 32})

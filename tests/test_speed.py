@@ -105,6 +105,52 @@ def test_attention_with_dropout_is_right_on_average_and_ignores_masked_tokens() 
     assert torch.allclose(mean, plain.transpose(1, 2), atol=0.06)
 
 
+def test_a_decoder_sees_no_later_token_while_it_trains() -> None:
+    from transformers import GPT2Config, GPT2Model
+
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 2, "bos_token_id": 1}
+    model = GPT2Model(GPT2Config(**sizes, eos_token_id=2, attn_pdrop=0.1))
+    speed.prepare(model, device.choose(Train(epochs=1, batch_size=1, device="cpu")))
+    first = torch.tensor([[5, 6, 7, 8]])
+    second = torch.tensor([[5, 6, 7, 9]])
+    outputs = []
+    for ids in (first, second):
+        torch.manual_seed(1)
+        outputs.append(model.train()(ids).last_hidden_state)
+    assert torch.equal(outputs[0][:, :3], outputs[1][:, :3])
+    assert not torch.equal(outputs[0][:, 3], outputs[1][:, 3])
+
+
+def test_heads_that_share_keys_are_torch_s_own() -> None:
+    query, key, value = torch.randn(1, 4, 5, 8), torch.randn(1, 2, 5, 8), torch.randn(1, 2, 5, 8)
+    module = nn.Module()
+    module.num_key_value_groups = 2
+    mask = torch.ones(1, 1, 5, 5, dtype=torch.bool)
+    out, _ = dropout.attention(module, query, key, value, mask, dropout=0.1)
+    assert out.shape == (1, 5, 4, 8)
+
+
+def test_a_c_library_that_refuses_the_largest_number_gets_a_smaller_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    class Library:
+        def __init__(self, _: None) -> None:
+            """Stand for the C library."""
+
+        @staticmethod
+        def mallopt(key: int, value: int) -> int:
+            asked.append((key, value))
+            return int(key == speed.TRIM_THRESHOLD or value <= speed.HALF_HEAP)
+
+    monkeypatch.setattr("ctypes.CDLL", Library)
+    monkeypatch.setattr("sys.platform", "linux")
+    assert speed.keep_freed_memory()
+    assert asked[-1] == (speed.MMAP_THRESHOLD, speed.HALF_HEAP)
+
+
 @pytest.mark.parametrize("shape", [(2, 1, 1, 5), (2, 1, 5, 5)])
 def test_a_mask_is_added_as_it_would_be_filled_in(shape: tuple[int, ...]) -> None:
     mask = torch.ones(shape, dtype=torch.bool)
@@ -198,8 +244,9 @@ def built(encoder: Callable[..., Path]) -> Callable[[Method], Any]:
         IA3,
         Method(learning_rate=1e-3, adapter="lora", targets=["query"], r=2, use_dora=True),
         Method(learning_rate=1e-3, adapter="lora", targets=["query"], r=2, lora_bias=True),
+        Method(learning_rate=1e-3, adapter="adalora", targets=["query"], init_r=2, total_step=9),
     ],
-    ids=["full", "lora", "qlora", "ia3", "dora", "lora with biases"],
+    ids=["full", "lora", "qlora", "ia3", "dora", "lora with biases", "adalora"],
 )
 def test_a_fast_model_has_the_loss_and_the_gradients_of_the_plain_one(
     built: Callable[[Method], Any], method: Method

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from fairtune import device, measure, methods, speed, training
+from fairtune import device, measure, methods, prediction, speed, training
 from fairtune.batches import BatchPlan, Collator
 from fairtune.errors import UserError
 from fairtune.params import Method, Model, Train
@@ -58,6 +58,54 @@ def test_the_loss_falls_and_every_step_is_a_point_of_the_curve(train: Callable) 
     losses = [point["loss"] for point in seen.history]
     assert len(losses) == seen.steps == 4 * 5
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+
+
+def test_the_last_step_is_a_point_of_the_curve_however_seldom_points_are(train: Callable) -> None:
+    assert [point["step"] for point in train(logging_steps=4)[0].history] == [4, 8, 10]
+    assert [point["step"] for point in train(logging_steps=100)[0].history] == [10]
+
+
+def test_a_loss_that_is_lost_between_two_points_of_the_curve_ends_the_training(
+    train: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = training.FairTrainer.training_step
+
+    def poisoned(self: training.FairTrainer, *arguments: object) -> torch.Tensor:
+        return plain(self, *arguments) * (float("nan") if self.state.global_step == 7 else 1.0)
+
+    monkeypatch.setattr(training.FairTrainer, "training_step", poisoned)
+    with pytest.raises(UserError, match=r"loss became nan at step 10; lower"):
+        train(logging_steps=100)
+
+
+def test_a_model_that_returns_no_numbers_is_refused(train: Callable) -> None:
+    _, _, built = train()
+    chosen = device.choose(settings())
+    with torch.no_grad():
+        next(p for p in built.model.parameters() if p.requires_grad).fill_(float("nan"))
+    with pytest.raises(UserError, match=r"not a number; lower this method's learning_rate"):
+        prediction.predict(built.model, encoded_rows(), batch_size=4, pad_token_id=0, device=chosen)
+
+
+def test_too_little_memory_for_validation_names_the_batch_of_evaluation(
+    train: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, built = train()
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(prediction, "probabilities", full)
+
+    def validate() -> float:
+        chosen = device.choose(settings())
+        found = prediction.predict(
+            built.model, encoded_rows(), batch_size=64, pad_token_id=0, device=chosen
+        )
+        return float(found.correct.mean())
+
+    with pytest.raises(UserError, match=r"train\.evaluation_batch_size 64"):
+        train(validate=validate)
 
 
 def test_two_trainings_of_one_seed_are_the_same(train: Callable) -> None:
