@@ -29,6 +29,11 @@ from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
+PROGRAMS = [f"fairtune.{name}" for name in ("advise", "page", "parallel", "readme", "scaling")] + [
+    f"benchmarks.{path.stem}"
+    for path in sorted((ROOT / "benchmarks").glob("*.py"))
+    if "ArgumentParser" in path.read_text(encoding="utf-8")
+]
 
 
 @pytest.fixture
@@ -928,7 +933,7 @@ def test_one_line_is_the_first_line_or_the_kind_of_error() -> None:
     assert one_line(StopIteration()) == "StopIteration"
 
 
-@pytest.mark.parametrize("program", ["advise", "page", "parallel", "readme", "scaling"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_asking_for_help_gives_help_and_does_nothing(
     program: str,
     here: Path,
@@ -937,7 +942,7 @@ def test_asking_for_help_gives_help_and_does_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [program, "--help"])
     with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"fairtune.{program}").main()
+        importlib.import_module(program).main()
     assert ended.value.code == 0
     assert "usage:" in capsys.readouterr().out
     assert not list(here.iterdir())
