@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from fairtune.looks import GREY, INK, WIDTH, Look, grouped, hide_spare
-from fairtune.outcomes import Record
+from fairtune.outcomes import Record, axis_room
 
 STATUS_FILL = {"on the front": "full", "possibly dominated": "left", "dominated": "none"}
 PART_MARKERS = {"adapter": "o", "head": "s", "encoder": "^"}
@@ -46,7 +46,7 @@ def pareto(records: list[Record], look: Mapping[str, Look]) -> Figure:
         for point in points:
             _pareto_point(axes, point, look[point["method"]])
         values = [point["value"] for point in points]
-        room = max(1.1, (max(values) / min(values)) ** 0.17)
+        room = axis_room(values)
         axes.set_xscale("log")
         axes.set_xlim(min(values) / room, max(values) * room)
         _few_log_ticks(axes, max(values) * room / (min(values) / room))

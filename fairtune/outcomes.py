@@ -7,6 +7,7 @@ unlike panels never share an axis; `note` says where the figures come from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,12 @@ Record = dict[str, Any]
 def colors(methods: Sequence[str], palette: Sequence[str]) -> dict[str, str]:
     """Return the colour of each method: the palette in their order, from its start when it ends."""
     return {method: palette[place % len(palette)] for place, method in enumerate(methods)}
+
+
+def axis_room(values: Sequence[float]) -> float:
+    """Return the factor by which a logarithmic axis goes beyond its points, for their names."""
+    spread: float = max(values) / min(values)
+    return max(1.1, math.pow(spread, 0.17))
 
 
 def percent(share: float, *, digits: int = 1) -> str:

@@ -12,7 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from fairtune import costs
-from fairtune.outcomes import Record, Runs, accuracy, calibration, colors, confusion, estimates
+from fairtune.outcomes import (
+    Record,
+    Runs,
+    accuracy,
+    axis_room,
+    calibration,
+    colors,
+    confusion,
+    estimates,
+)
 from fairtune.results import Run
 from fairtune.statistics import PairVerdict, pareto_front
 
@@ -114,7 +123,8 @@ def _place_names(records: list[Record]) -> None:
     (at `bottom`), each from the most accurate down. The first and the last of them hold the lists.
     """
     rows = sorted(records, key=lambda record: float(record["value"]))
-    span = math.log(rows[-1]["value"] / rows[0]["value"]) if rows else 0.0
+    values = [float(row["value"]) for row in rows]
+    span = math.log(values[-1] / values[0] * axis_room(values) ** 2) if rows else 0.0
     near = LETTER * span * max((len(row["method"]) for row in rows), default=0)
     groups: list[list[Record]] = []
     for row in rows:

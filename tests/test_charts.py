@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,26 @@ def test_every_table_becomes_an_svg_of_one_column(tmp_path: Path) -> None:
     assert {file.stem for file in files} == set(made)
     for file in files:
         assert ET.parse(file).getroot().get("width") == f"{WIDTH * 72:g}pt"
+
+
+@pytest.mark.parametrize(
+    "seconds",
+    [(57.26, 47.41, 49.05, 47.27), (50.0, 50.1, 50.2, 50.3), (7.5, 5.0, 5.4, 5.3), (9, 3, 90, 4)],
+)
+def test_names_of_methods_of_like_cost_do_not_overlap(seconds: tuple[float, ...]) -> None:
+    runs = make_runs(rows=500, accuracy={"full": 0.824, "lora": 0.828, "qlora": 0.832, "ia3": 0.81})
+    for name, took in zip(METHODS, seconds, strict=True):
+        record = runs[name][0].record
+        times = record.times.model_copy(update={"train_seconds": took})
+        changed = record.model_copy(update={"times": times})
+        runs[name][0] = replace(runs[name][0], record=changed)
+    figure = drawn(make_charts(runs), "pareto")
+    for axes in figure.axes:
+        names = [text for text in axes.texts if text.get_text()]
+        boxes = [name.get_window_extent() for name in names]
+        assert sorted("\n".join(n.get_text() for n in names).split("\n")) == sorted(METHODS)
+        for first, second in itertools.combinations(boxes, 2):
+            assert not first.overlaps(second), axes.get_xlabel()
 
 
 def test_the_same_study_gives_the_same_bytes(tmp_path: Path) -> None:
