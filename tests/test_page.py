@@ -47,7 +47,7 @@ def svg(name: str, **revisions: Tables) -> str:
 
 
 def words(drawing: str) -> list[str]:
-    return re.findall(r">([^<>]+)</text>", drawing)
+    return re.findall(r">([^<>]+)</(?:text|tspan)>", drawing)  # a line of several is a tspan
 
 
 @pytest.fixture(scope="module")
