@@ -20,7 +20,7 @@ from typing import Any
 from fairtune import comparison, experiment, params, progress
 from fairtune.errors import UserError, run
 from fairtune.files import write_json
-from fairtune.results import Run
+from fairtune.results import Run, RunRecord
 
 RATES = (1e-3, 2e-3, 3e-3)
 
@@ -66,6 +66,17 @@ def summed(runs: list[Run]) -> dict[str, Any]:
     }
 
 
+def heading(record: RunRecord) -> dict[str, Any]:
+    """Return what all trainings have in common, from the record of the first, and no figures."""
+    return {
+        "device": record.device.name,
+        "versions": record.versions,
+        "rows": record.data.rows,
+        "epochs": record.parameters["train"]["epochs"],
+        "methods": {},
+    }
+
+
 def main() -> None:
     """Train all, write and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -84,15 +95,9 @@ def main() -> None:
             runs = []
             for seed in seeds:
                 runs.append(trained(study, name, rate, seed))
-                first = runs[0].record
-                found |= {
-                    "device": first.device.name,
-                    "versions": experiment.versions(),
-                    "rows": first.data.rows,
-                    "epochs": study.train.epochs,
-                }
+                found = found or heading(runs[0].record)
                 row = summed(runs)
-                found.setdefault("methods", {}).setdefault(name, {})[f"{rate:g}"] = row
+                found["methods"].setdefault(name, {})[f"{rate:g}"] = row
                 write_json(Path(words.out), found)
             print(
                 f"| {name} | {rate:g} | {row['mean_test']:.3f} | "
