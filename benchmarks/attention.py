@@ -20,10 +20,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
-from fairtune.errors import UserError, one_line, run
-from fairtune.experiment import versions
-from fairtune.files import write_json
-from fairtune.graphs import heal_generator
+from fairtune.acceleration.cuda_graphs import heal_generator
+from fairtune.core.errors import UserError, one_line, run
+from fairtune.core.files import write_json
+from fairtune.training.recording import versions
 
 ROWS, HEADS, WIDTH, DROPOUT = 16, 12, 64, 0.1
 INNER, REPLAYS = 10, 7

@@ -15,12 +15,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fairtune import layout, params, progress
+from fairtune.core import files, params, paths, terminal
 
-progress.quiet_libraries()
+terminal.quiet_libraries()
 
-from fairtune import files, tokens  # noqa: E402
-from fairtune.errors import UserError, run  # noqa: E402
+from fairtune.core.errors import UserError, run  # noqa: E402
+from fairtune.data import tokenization  # noqa: E402
 
 
 def main() -> None:
@@ -30,10 +30,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     words = parser.parse_args()
     study = params.load()
-    tokenizer: Any = tokens.load_tokenizer(study.model)
+    tokenizer: Any = tokenization.load_tokenizer(study.model)
     if not tokenizer.is_fast:
         raise UserError(f"model.name: '{study.model.name}' has no Rust tokenizer to compare with")
-    table = files.read_table(layout.SUBSET / "train.parquet", made_by="subset")
+    table = files.read_table(paths.SUBSET / "train.parquet", made_by="subset")
     texts = list(itertools.islice(itertools.cycle(table["text"].to_pylist()), words.texts))
     length = study.encode.max_length
     raw = tokenizer.backend_tokenizer
@@ -44,7 +44,7 @@ def main() -> None:
         return sum(len(encoding.ids) for encoding in raw.encode_batch(texts))
 
     def ours() -> int:
-        made = tokens.encode(tokenizer, texts, max_length=length)
+        made = tokenization.encode(tokenizer, texts, max_length=length)
         return sum(map(len, made.ids))
 
     rates: dict[str, list[float]] = {"raw": [], "encode": []}

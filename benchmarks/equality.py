@@ -12,13 +12,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from fairtune import layout, params, progress
+from fairtune.core import params, paths, terminal
 
-progress.quiet_libraries()
+terminal.quiet_libraries()
 
 from benchmarks.shapes import write_roberta  # noqa: E402
-from fairtune import device, encoded, measure, methods, prediction, speed, training  # noqa: E402
-from fairtune.errors import UserError, run  # noqa: E402
+from fairtune.acceleration.prepare import prepare  # noqa: E402
+from fairtune.core.errors import UserError, run  # noqa: E402
+from fairtune.hardware import device  # noqa: E402
+from fairtune.hardware.meter import Baseline, Meter  # noqa: E402
+from fairtune.models.build import build  # noqa: E402
+from fairtune.runs import token_cache  # noqa: E402
+from fairtune.training import inference, loop  # noqa: E402
 
 # Sums of the same fp32 numbers in another order differ by far less.
 TOLERANCE = 0.002
@@ -42,9 +47,9 @@ def curve(
     block = study.methods[name]
     if "lora_dropout" in block.keywords:
         block = block.model_copy(update={"lora_dropout": 0.0})
-    built = methods.build(model, block, name=name, labels=2, device=chosen, seed=1)
-    speed.prepare(built.model, chosen)
-    trained = training.train_model(
+    built = build(model, block, name=name, labels=2, device=chosen, seed=1)
+    prepare(built.model, chosen)
+    trained = loop.train_model(
         built.model,
         rows,
         train=train,
@@ -52,7 +57,7 @@ def curve(
         seed=1,
         pad_token_id=1,
         device=chosen,
-        meter=measure.Meter(device=chosen, base=measure.Baseline(), sample=False),
+        meter=Meter(device=chosen, base=Baseline(), sample=False),
         validate=lambda: 0.0,
     )
     captured = trained.captured_steps
@@ -65,10 +70,10 @@ def main() -> None:
     """Compare both modes for every method of the study."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=480)
-    parser.add_argument("--encoded", default=str(layout.ENCODED))
+    parser.add_argument("--encoded", default=str(paths.ENCODED))
     words = parser.parse_args()
     study = params.load()
-    rows = prediction.head_rows(encoded.read(Path(words.encoded) / "train.parquet"), words.rows)
+    rows = inference.head_rows(token_cache.read(Path(words.encoded) / "train.parquet"), words.rows)
     folder = Path(tempfile.gettempdir()) / "fairtune-roberta-base-no-dropout"
     model = params.Model(name=str(write_roberta(folder, dropout=0.0)))
     print("| method | points | largest difference of the loss |\n|---|---|---|")

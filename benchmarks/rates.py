@@ -3,7 +3,8 @@
 usage: python -m benchmarks.rates [--methods M ...] [--rates R ...] [--seeds A-B]
 
 Everything but rate and seed is the study's (params.yaml, data/encoded). A training that is no
-better than naming the commonest class counts as collapsed (`fairtune.comparison.unlearned`).
+better than naming the commonest class counts as collapsed
+(`fairtune.analysis.comparison.unlearned`).
 Trainings may share a GPU: accuracy alone counts. Writes benchmarks/rates.json after each training
 and prints a table in Markdown.
 """
@@ -17,10 +18,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fairtune import comparison, experiment, params, progress
-from fairtune.errors import UserError, run
-from fairtune.files import write_json
-from fairtune.results import Run, RunRecord
+from fairtune.analysis import comparison
+from fairtune.core import params, terminal
+from fairtune.core.errors import UserError, run
+from fairtune.core.files import write_json
+from fairtune.runs.record import Run, RunRecord
+from fairtune.training.run import run_training
 
 RATES = (1e-3, 2e-3, 3e-3)
 
@@ -43,7 +46,7 @@ def trained(study: params.Params, name: str, rate: float, seed: int) -> Run:
     train = study.train.model_copy(update={"allow_busy_gpu": True})
     changed = study.model_copy(update={"methods": {name: block}, "train": train})
     with tempfile.TemporaryDirectory() as scratch:
-        return experiment.run(
+        return run_training(
             changed,
             name=name,
             seed=seed,
@@ -86,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", default="benchmarks/rates.json")
     words = parser.parse_args()
     study, seeds = params.load(), seed_range(words.seeds)
-    progress.quiet_libraries()
+    terminal.quiet_libraries()
     found: dict[str, Any] = {}
     print("| method | learning rate | mean test | mean validation | lowest test | collapsed |")
     print("|---|---|---|---|---|---|")

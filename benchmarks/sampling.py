@@ -11,21 +11,21 @@ import argparse
 import statistics
 from pathlib import Path
 
-from fairtune import layout, progress
+from fairtune.core import paths, terminal
 
-progress.quiet_libraries()
+terminal.quiet_libraries()
 
 from benchmarks.throughput import Setting  # noqa: E402
-from fairtune import measure  # noqa: E402
-from fairtune.errors import UserError, run  # noqa: E402
-from fairtune.experiment import versions  # noqa: E402
-from fairtune.files import write_json  # noqa: E402
+from fairtune.core.errors import UserError, run  # noqa: E402
+from fairtune.core.files import write_json  # noqa: E402
+from fairtune.hardware.meter import Meter, baseline  # noqa: E402
+from fairtune.training.recording import versions  # noqa: E402
 
 
 def seconds(setting: Setting, name: str, *, sample: bool) -> tuple[float, int, float | None]:
     """Train once; return the seconds, the samples taken and their interval in milliseconds."""
-    base = measure.baseline(allow_busy=True)
-    meter = measure.Meter(device=setting.device, base=base, sample=sample)
+    base = baseline(allow_busy=True)
+    meter = Meter(device=setting.device, base=base, sample=sample)
     setting.train_fresh(name, meter)
     memory = meter.memory()
     return meter.seconds, memory.samples, memory.sample_interval_ms
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int)
-    parser.add_argument("--encoded", default=str(layout.ENCODED))
+    parser.add_argument("--encoded", default=str(paths.ENCODED))
     parser.add_argument("--out", default="benchmarks/sampling.json")
     words = parser.parse_args()
     setting = Setting(words)

@@ -18,25 +18,28 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from fairtune import params, progress
+from fairtune.core import params, terminal
 
-progress.quiet_libraries()
+terminal.quiet_libraries()
 
 import torch  # noqa: E402
 
 from benchmarks.shapes import write_roberta  # noqa: E402
-from fairtune import casts, device, methods, speed  # noqa: E402
-from fairtune.errors import UserError, run  # noqa: E402
-from fairtune.experiment import versions  # noqa: E402
-from fairtune.files import write_json  # noqa: E402
-from fairtune.graphs import Inputs, ReplayableAdamW, StepGraphs  # noqa: E402
+from fairtune.acceleration import bf16  # noqa: E402
+from fairtune.acceleration.cuda_graphs import Inputs, ReplayableAdamW, StepGraphs  # noqa: E402
+from fairtune.acceleration.prepare import prepare  # noqa: E402
+from fairtune.core.errors import UserError, run  # noqa: E402
+from fairtune.core.files import write_json  # noqa: E402
+from fairtune.hardware import device  # noqa: E402
+from fairtune.models.build import Built, build  # noqa: E402
+from fairtune.training.recording import versions  # noqa: E402
 
 ROWS, REPLAYS = 16, 30
 
 
 def _plain_norms(model: Any) -> None:
     for module in model.modules():
-        if type(module) is casts.LowPrecisionLayerNorm:
+        if type(module) is bf16.LowPrecisionLayerNorm:
             module.__class__ = torch.nn.LayerNorm
 
 
@@ -49,7 +52,8 @@ def _peft_forward(layer: Any) -> bool:
     return True
 
 
-# What is left out: patches of `fairtune.casts` while a model is prepared, and a change afterwards.
+# What is left out: patches of `fairtune.acceleration.bf16` while a model is prepared, and a change
+# afterwards.
 LEFT_OUT: dict[str, tuple[dict[str, Callable[..., Any]], Callable[[Any], None]]] = {
     "nothing": ({}, _nothing),
     "frozen weights in bf16": ({"hold_frozen": _nothing}, _nothing),
@@ -61,10 +65,10 @@ LEFT_OUT: dict[str, tuple[dict[str, Callable[..., Any]], Callable[[Any], None]]]
 
 @contextmanager
 def without(patches: dict[str, Callable[..., Any]]) -> Iterator[None]:
-    """Patch functions of `fairtune.casts`."""
+    """Patch functions of `fairtune.acceleration.bf16`."""
     with ExitStack() as stack:
         for name, replacement in patches.items():
-            stack.enter_context(mock.patch.object(casts, name, replacement))
+            stack.enter_context(mock.patch.object(bf16, name, replacement))
         yield
 
 
@@ -81,7 +85,7 @@ def batch(length: int, where: torch.device) -> Inputs:
     return {name: tensor.to(where) for name, tensor in made.items()}
 
 
-def timed(built: methods.Built, chosen: device.Choice, lengths: list[int]) -> dict[str, Any]:
+def timed(built: Built, chosen: device.Choice, lengths: list[int]) -> dict[str, Any]:
     """Return milliseconds of a replay at each length, and the peak memory of training so."""
     model = built.model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -140,8 +144,8 @@ def main() -> None:
             gc.collect()
             torch.cuda.empty_cache()
             with without(patches):
-                built = methods.build(model, method, name=name, labels=2, device=chosen, seed=1)
-                speed.prepare(built.model, chosen)
+                built = build(model, method, name=name, labels=2, device=chosen, seed=1)
+                prepare(built.model, chosen)
                 afterwards(built.model)
             row = timed(built, chosen, words.lengths)
             found["milliseconds"].setdefault(name, {})[left_out] = row

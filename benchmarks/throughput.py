@@ -21,28 +21,25 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fairtune import layout, params, progress
+from fairtune.core import params, paths, terminal
 
-progress.quiet_libraries()
+terminal.quiet_libraries()
 
 import torch  # noqa: E402
 from transformers import Trainer, TrainingArguments  # noqa: E402
 from transformers.trainer_callback import PrinterCallback  # noqa: E402
 
 from benchmarks.shapes import write_roberta  # noqa: E402
-from fairtune import (  # noqa: E402
-    batches,
-    device,
-    encoded,
-    measure,
-    methods,
-    prediction,
-    speed,
-    training,
-)
-from fairtune.errors import run  # noqa: E402
-from fairtune.experiment import versions  # noqa: E402
-from fairtune.files import read_json, write_json  # noqa: E402
+from fairtune.acceleration.prepare import prepare  # noqa: E402
+from fairtune.core.errors import run  # noqa: E402
+from fairtune.core.files import read_json, write_json  # noqa: E402
+from fairtune.hardware import device  # noqa: E402
+from fairtune.hardware.meter import Baseline, Meter  # noqa: E402
+from fairtune.models.build import Built, build  # noqa: E402
+from fairtune.models.pretrained import load_config  # noqa: E402
+from fairtune.runs import token_cache  # noqa: E402
+from fairtune.training import batches, inference, loop  # noqa: E402
+from fairtune.training.recording import versions  # noqa: E402
 
 MATRIX = 8192
 SETTINGS = {
@@ -63,9 +60,9 @@ class Setting:
         self.rounds = words.rounds or chosen["rounds"]
         self.epochs = words.epochs or chosen["epochs"]
         folder = Path(words.encoded)
-        rows = encoded.read(folder / "train.parquet")
-        self.rows = prediction.head_rows(rows, words.rows or chosen["rows"])
-        self.pad = int(read_json(folder / layout.MANIFEST, made_by="encode")["pad_token_id"])
+        rows = token_cache.read(folder / "train.parquet")
+        self.rows = inference.head_rows(rows, words.rows or chosen["rows"])
+        self.pad = int(read_json(folder / paths.MANIFEST, made_by="encode")["pad_token_id"])
         self.model = self.study.model
         if kind == "cuda":
             shape = write_roberta(Path(tempfile.gettempdir()) / "fairtune-roberta-base")
@@ -74,22 +71,22 @@ class Setting:
         update = {"epochs": self.epochs, "allow_busy_gpu": True}
         self.train = self.study.train.model_copy(update=update)
 
-    def build(self, name: str) -> methods.Built:
+    def build(self, name: str) -> Built:
         """Return a fresh model of a method."""
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        return methods.build(
+        return build(
             self.model, self.study.methods[name], name=name, labels=2, device=self.device, seed=1
         )
 
-    def train_fresh(self, name: str, meter: measure.Meter) -> training.Trained:
+    def train_fresh(self, name: str, meter: Meter) -> loop.Trained:
         """Train a fresh model of a method as fairtune does."""
         built = self.build(name)
-        speed.prepare(built.model, self.device)
+        prepare(built.model, self.device)
         meter.prepare()
-        return training.train_model(
+        return loop.train_model(
             built.model,
             self.rows,
             train=self.train,
@@ -104,7 +101,7 @@ class Setting:
 
 def fairtune_run(setting: Setting, name: str) -> dict[str, float]:
     """Train as fairtune does; return seconds, samples per second and peak memory."""
-    meter = measure.Meter(device=setting.device, base=measure.Baseline(), sample=False)
+    meter = Meter(device=setting.device, base=Baseline(), sample=False)
     trained = setting.train_fresh(name, meter)
     count = len(setting.rows) * setting.epochs
     return {
@@ -183,7 +180,7 @@ def flops_per_sample(setting: Setting, name: str) -> float:
     the inputs, and once more for the weights where these are trained (Kaplan et al., 2020,
     section 2.1).
     """
-    config = methods.load_config(setting.model, labels=2)
+    config = load_config(setting.model, labels=2)
     width, layers = config.hidden_size, config.num_hidden_layers
     linear = layers * (4 * width**2 + 2 * width * config.intermediate_size)
     lengths = setting.rows.lengths.astype(float)
@@ -281,7 +278,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="training rows")
     parser.add_argument("--rounds", type=int, help="turns of each contender")
     parser.add_argument("--epochs", type=int, help="epochs of fairtune's runs")
-    parser.add_argument("--encoded", default=str(layout.ENCODED), help="a token cache")
+    parser.add_argument("--encoded", default=str(paths.ENCODED), help="a token cache")
     parser.add_argument("--out", help="where to write the JSON")
     words = parser.parse_args()
     setting = Setting(words)

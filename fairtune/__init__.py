@@ -1,3 +1,5 @@
-"""Compare ways of fine-tuning a transformer encoder for text classification, fairly."""
+"""Compare ways of fine-tuning a transformer encoder for text classification, fairly.
 
-__version__ = "0.1.0"
+The modules directly in this package are commands: ``python -m fairtune.<name> --help``. The
+packages are the rooms that data passes, from the parameters (`core`) to the report.
+"""

@@ -13,17 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fairtune import params
-from fairtune.errors import UserError, run
-from fairtune.evidence import Results, read_results
-from fairtune.wording import (
-    capital,
-    mebibytes,
-    methods,
-    percent,
-    points,
-    seconds,
-)
+from fairtune.core import params
+from fairtune.core.errors import UserError, run
+from fairtune.report.study import Results, read_results
+from fairtune.report.wording import capital, mebibytes, methods, percent, points, seconds
 
 FITS, UNCERTAIN, FAILS = "fits", "uncertain", "does not fit"
 

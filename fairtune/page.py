@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fairtune.errors import UserError, run
+from fairtune.core.errors import UserError, run
 
 PAGE = Path(".dvc/plots.html")
 # What DVC's own scripts call by these names.

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairtune import errors
-from fairtune.errors import UserError
+from fairtune.core import errors
+from fairtune.core.errors import UserError
 
 DVC = [sys.executable, "-m", "dvc"]
 LOGS = Path(".dvc/tmp/parallel")

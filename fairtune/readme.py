@@ -10,22 +10,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fairtune import exhibits, layout, params, verdicts
-from fairtune.errors import UserError, run
-from fairtune.evidence import Results, read_results
+from fairtune.core import params, paths
+from fairtune.core.errors import UserError, run
+from fairtune.report import accuracy, tables
+from fairtune.report.study import Results, read_results
 
 README = Path("README.md")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
-CHART = layout.REPORT / "charts/accuracy_interval.svg"
+CHART = paths.REPORT / "charts/accuracy_interval.svg"
 
 
 def results(found: Results) -> str:
     """Return the block between the markers: the finding, the table and the chart."""
-    table = exhibits.metrics(found)
+    table = tables.metrics(found)
     lines = [
         "<!-- Generated from the metrics by `python -m fairtune.readme`; do not edit by hand. -->",
         "",
-        verdicts.headline(found),
+        accuracy.headline(found),
         "",
         f"| {' | '.join(table.header)} |",
         f"|{'---|' * len(table.header)}",

@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from fairtune import encoded, errors, experiment, layout, params, progress, results
-from fairtune.errors import UserError
-from fairtune.files import read_json
-from fairtune.params import Params
+from fairtune.core import errors, params, paths, terminal
+from fairtune.core.errors import UserError
+from fairtune.core.files import read_json
+from fairtune.core.params import Params
+from fairtune.runs import token_cache
+from fairtune.runs.store import read_run
+from fairtune.training.run import arguments
 
 # Largest difference of a probability. On one machine the two passes agree to the bit; bf16 on
 # another processor rounds differently by up to about this much.
@@ -43,16 +46,18 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
     Raises:
         UserError: the run or its weights are not there.
     """
-    run = results.read_run(name, seed)
-    manifest = read_json(layout.ENCODED / layout.MANIFEST, made_by="encode")
-    rows = encoded.read(layout.ENCODED / "test.parquet")
+    run = read_run(name, seed)
+    manifest = read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
+    rows = token_cache.read(paths.ENCODED / "test.parquet")
     if rows.row_ids != run.predictions.row_ids:
         raise UserError(f"models/{name}/{seed}: tested on other rows; run `dvc repro`")
-    from fairtune import device, prediction, speed
+    from fairtune.acceleration.prepare import prepare
+    from fairtune.hardware import device
+    from fairtune.training import prediction
 
     chosen = device.choose(study.train)
     model = load(study, name=name, seed=seed, labels=len(manifest["labels"]), chosen=chosen)
-    speed.prepare(model, chosen)
+    prepare(model, chosen)
     again = prediction.predict(
         model,
         rows,
@@ -73,26 +78,27 @@ def load(study: Params, *, name: str, seed: int, labels: int, chosen: Any) -> An
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification
 
-    from fairtune import methods
+    from fairtune.models.build import head_modules
+    from fairtune.models.pretrained import load_base, load_config
 
-    folder = layout.run_folder(name, seed) / layout.WEIGHTS
+    folder = paths.run_folder(name, seed) / paths.WEIGHTS
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
     method = study.method(name)
     if method.adapter is None:
         whole = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
         return whole.to(chosen.torch_device)
-    config = methods.load_config(study.model, labels=labels)
-    head = study.model.head or methods.head_modules(config)
-    base, _ = methods.load_base(study.model, method, config=config, head=head, device=chosen)
+    config = load_config(study.model, labels=labels)
+    head = study.model.head or head_modules(config)
+    base, _ = load_base(study.model, method, config=config, head=head, device=chosen)
     return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
 
 
 def main() -> None:
     """Prove one run, or fail."""
-    progress.quiet_libraries()
+    terminal.quiet_libraries()
     study = params.load()
-    name, seed = experiment.arguments(sys.argv[1:], study, command="fairtune.reload")
+    name, seed = arguments(sys.argv[1:], study, command="fairtune.reload")
     proof = prove(study, name=name, seed=seed)
     line = (
         f"{name} seed {seed}: {proof.rows} rows predicted again, largest difference of a "

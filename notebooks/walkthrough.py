@@ -32,21 +32,14 @@ import matplotlib
 import pandas as pd
 from IPython.display import Image, Markdown, display
 
-from fairtune import (
-    charts,
-    device,
-    evidence,
-    findings,
-    layout,
-    looks,
-    methods,
-    params,
-    progress,
-    techniques,
-    wording,
-)
+from fairtune.charts import gallery, style
+from fairtune.core import params, paths, terminal
+from fairtune.hardware import device
+from fairtune.models.build import build
+from fairtune.report import techniques, values, wording
+from fairtune.report.study import read
 
-progress.quiet_libraries()
+terminal.quiet_libraries()
 pd.set_option("display.max_colwidth", 90)
 study = params.load()
 
@@ -57,10 +50,10 @@ study = params.load()
 # left out of the source.
 
 # %%
-found = evidence.read(study)
-splits = {name: pd.read_parquet(layout.SUBSET / f"{name}.parquet") for name in layout.SPLITS}
+found = read(study)
+splits = {name: pd.read_parquet(paths.SUBSET / f"{name}.parquet") for name in paths.SPLITS}
 pd.DataFrame(
-    {name: found.subset["splits"][name]["label_counts"] for name in layout.SPLITS}
+    {name: found.subset["splits"][name]["label_counts"] for name in paths.SPLITS}
 ).rename_axis("class")
 
 # %%
@@ -96,9 +89,7 @@ chosen = device.choose(study.train)
 labels = len(found.subset["labels"])
 counts, modules = {}, {}
 for name, method in study.methods.items():
-    built = methods.build(
-        study.model, method, name=name, labels=labels, device=chosen, seed=study.seeds[0]
-    )
+    built = build(study.model, method, name=name, labels=labels, device=chosen, seed=study.seeds[0])
     trained = built.counts.trainable
     counts[name] = {
         "total": f"{built.counts.total:,}",
@@ -127,7 +118,7 @@ for name, some in modules.items():
 # what the study covers.
 
 # %%
-values = findings.context(found)
+values = values.context(found)
 table = values["tables"]["metrics"]
 pd.DataFrame([[cell.strip("`") for cell in row] for row in table.rows], columns=table.header)
 
@@ -138,10 +129,10 @@ display(Markdown(" ".join([values["headline"], values["ranks"], values["training
 # %%
 def draw(*names: str) -> None:
     """Draw charts from the tables that the stage `compare` wrote."""
-    look = looks.looks(found.tables["accuracy"])
-    with matplotlib.rc_context(looks.STYLE):
+    look = style.looks(found.tables["accuracy"])
+    with matplotlib.rc_context(style.STYLE):
         for name in (n for n in names if found.tables.get(n)):
-            figure, picture = charts.FIGURES[name](found.tables[name], look), io.BytesIO()
+            figure, picture = gallery.FIGURES[name](found.tables[name], look), io.BytesIO()
             figure.savefig(picture, format="png", dpi=160, metadata={"Software": None})
             display(Image(picture.getvalue(), width=560))
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fairtune import errors, layout, notebook
+from fairtune.core import errors, paths
+from fairtune.report import notebook
 
 
 def main() -> None:
     """Run the notebook and keep its outputs."""
     made = notebook.execute(notebook.SOURCE, folder=Path())
-    notebook.write(made, layout.REPORT / notebook.OUTPUT)
-    print(f"notebook: {layout.REPORT / notebook.OUTPUT}, {len(made.cells)} cells")
+    notebook.write(made, paths.REPORT / notebook.OUTPUT)
+    print(f"notebook: {paths.REPORT / notebook.OUTPUT}, {len(made.cells)} cells")
 
 
 if __name__ == "__main__":

@@ -6,20 +6,23 @@ out: report/report.pdf, report/README.md, report/charts/*.svg
 
 from __future__ import annotations
 
-from fairtune import charts, errors, evidence, files, findings, layout, paper, params
+from fairtune.charts import gallery
+from fairtune.core import errors, files, params, paths
+from fairtune.report import typeset, values
+from fairtune.report.study import read
 
 
 def main() -> None:
     """Draw the charts and write the report."""
-    found = evidence.read(params.load())
-    values = findings.context(found)
-    source = paper.typst_source(values)
-    twin = paper.markdown(values)
-    with files.fresh_folder(layout.REPORT / "charts") as folder:
-        drawn = charts.draw_all(found.tables, folder)
-        pdf = paper.pdf(source, charts=folder)
-    (layout.REPORT / "README.md").write_text(twin, encoding="utf-8")
-    (layout.REPORT / "report.pdf").write_bytes(pdf)
+    found = read(params.load())
+    context = values.context(found)
+    source = typeset.typst_source(context)
+    twin = typeset.markdown(context)
+    with files.fresh_folder(paths.REPORT / "charts") as folder:
+        drawn = gallery.draw_all(found.tables, folder)
+        pdf = typeset.pdf(source, charts=folder)
+    (paths.REPORT / "README.md").write_text(twin, encoding="utf-8")
+    (paths.REPORT / "report.pdf").write_bytes(pdf)
     print(f"report: report/report.pdf, report/README.md and {len(drawn)} charts")
 
 

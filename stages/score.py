@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import sys
 
-from fairtune import errors, files, layout, params, results, scores
+from fairtune.analysis import metrics
+from fairtune.core import errors, files, params, paths
+from fairtune.runs.store import read_run
 
 
 def main() -> None:
@@ -19,8 +21,8 @@ def main() -> None:
         raise errors.UserError("usage: python -m stages.score METHOD")
     name = sys.argv[1]
     study.method(name)
-    runs = [results.read_run(name, seed) for seed in study.seeds]
-    files.write_json(layout.METRICS / f"{name}.json", scores.metrics(runs))
+    runs = [read_run(name, seed) for seed in study.seeds]
+    files.write_json(paths.METRICS / f"{name}.json", metrics.metrics(runs))
 
 
 if __name__ == "__main__":

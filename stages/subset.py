@@ -6,19 +6,20 @@ out: data/subset/{train,validation,test}.parquet, data/subset/manifest.json
 
 from __future__ import annotations
 
-from fairtune import data, errors, files, layout, params
+from fairtune.core import errors, files, params, paths
+from fairtune.data import splits
 
 
 def main() -> None:
     """Draw the rows and write them."""
     study = params.load()
-    splits = data.draw(study.data, study.subset)
-    with files.fresh_folder(layout.SUBSET) as folder:
-        for name, rows in splits.named().items():
+    drawn = splits.draw(study.data, study.subset)
+    with files.fresh_folder(paths.SUBSET) as folder:
+        for name, rows in drawn.named().items():
             rows.to_parquet(folder / f"{name}.parquet")
-        manifest = data.manifest(splits, study.data, study.subset)
-        files.write_json(folder / layout.MANIFEST, manifest)
-    counts = ", ".join(f"{len(rows)} {name}" for name, rows in splits.named().items())
+        manifest = splits.manifest(drawn, study.data, study.subset)
+        files.write_json(folder / paths.MANIFEST, manifest)
+    counts = ", ".join(f"{len(rows)} {name}" for name, rows in drawn.named().items())
     print(f"subset: {counts}; dropped {manifest['dropped']}")
 
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import sys
 import time
 
-from fairtune import errors, experiment, files, layout, params, results
+from fairtune.core import errors, files, params, paths
+from fairtune.runs.store import write_run
+from fairtune.training.recording import headline
+from fairtune.training.run import arguments, run_training
 
 STARTED = time.perf_counter()
 
@@ -18,13 +21,13 @@ STARTED = time.perf_counter()
 def main() -> None:
     """Train, measure and write one run."""
     study = params.load()
-    name, seed = experiment.arguments(sys.argv[1:], study)
-    with files.fresh_folder(layout.run_folder(name, seed)) as folder:
-        run = experiment.run(
-            study, name=name, seed=seed, weights=folder / layout.WEIGHTS, started=STARTED
+    name, seed = arguments(sys.argv[1:], study)
+    with files.fresh_folder(paths.run_folder(name, seed)) as folder:
+        run = run_training(
+            study, name=name, seed=seed, weights=folder / paths.WEIGHTS, started=STARTED
         )
-        results.write_run(folder, run.record, run.history, run.predictions)
-    print(experiment.headline(run.record))
+        write_run(folder, run.record, run.history, run.predictions)
+    print(headline(run.record))
 
 
 if __name__ == "__main__":

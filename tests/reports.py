@@ -13,11 +13,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from fairtune import comparison, layout, plots, scores
-from fairtune.evidence import Evidence
-from fairtune.files import write_json
-from fairtune.params import Params
-from fairtune.results import Run
+from fairtune.analysis import comparison, metrics
+from fairtune.charts import differences, gallery
+from fairtune.core import paths
+from fairtune.core.files import write_json
+from fairtune.core.params import Params
+from fairtune.report.study import Evidence
+from fairtune.runs.record import Run
 from tests.studies import METHODS, make_runs, write_runs
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +33,7 @@ def make_study(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     first = next(iter(runs.values()))
     study: dict[str, Any] = YAML(typ="safe").load(PRESET.read_text(encoding="utf-8"))
     rows = first[0].record.data.rows
-    study["subset"] = {**{name: rows[name] for name in layout.SPLITS}, "seed": 42}
+    study["subset"] = {**{name: rows[name] for name in paths.SPLITS}, "seed": 42}
     study["seeds"] = [run.record.seed for run in first]
     study["methods"] = {
         name: dict(of_method[0].record.parameters["method"]) for name, of_method in runs.items()
@@ -67,11 +69,12 @@ def evidence_of(runs: dict[str, list[Run]], *, scaling: dict[str, Any] | None = 
     # Four buckets of length, so that the sentence on them is written.
     lengths = [10 + row % 400 for row in range(rows)]
     content = comparison.comparison(runs, verdicts, lengths=lengths, rules=study.compare)
+    content["differences"] = differences.records(verdicts, margin=study.compare.margin)
     subset, encoded = make_manifests(runs)
-    tables = plots.tables(runs, palette=study.compare.palette, verdicts=verdicts)
+    tables = gallery.tables(runs, palette=study.compare.palette, verdicts=verdicts)
     return Evidence(
         study=study,
-        metrics={name: scores.metrics(of_method) for name, of_method in runs.items()},
+        metrics={name: metrics.metrics(of_method) for name, of_method in runs.items()},
         comparison=content,
         records={name: [run.record for run in of_method] for name, of_method in runs.items()},
         subset=subset,
@@ -107,13 +110,13 @@ def write_study(root: Path, **knobs: Any) -> Evidence:
     runs = make_runs(**knobs)
     found = evidence_of(runs)
     write_runs(root, runs)
-    (root / layout.PARAMS).write_text(json.dumps(make_study(runs)), encoding="utf-8")
-    write_json(root / layout.SUBSET / layout.MANIFEST, found.subset)
-    write_json(root / layout.ENCODED / layout.MANIFEST, found.encoded)
-    write_json(root / layout.METRICS / "comparison.json", found.comparison)
+    (root / paths.PARAMS).write_text(json.dumps(make_study(runs)), encoding="utf-8")
+    write_json(root / paths.SUBSET / paths.MANIFEST, found.subset)
+    write_json(root / paths.ENCODED / paths.MANIFEST, found.encoded)
+    write_json(root / paths.METRICS / "comparison.json", found.comparison)
     for name, of_method in found.metrics.items():
-        write_json(root / layout.METRICS / f"{name}.json", of_method)
+        write_json(root / paths.METRICS / f"{name}.json", of_method)
     for name, table in found.tables.items():
         if name != "comparison":
-            write_json(root / layout.PLOTS / f"{name}.json", table)
+            write_json(root / paths.PLOTS / f"{name}.json", table)
     return found

@@ -22,11 +22,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtune.comparison import differences
-from fairtune.layout import run_folder
-from fairtune.outcomes import correctness
-from fairtune.plots import Tables, tables
-from fairtune.results import (
+from fairtune.analysis.estimates import correctness
+from fairtune.analysis.verdicts import compare_all
+from fairtune.charts.differences import records
+from fairtune.charts.gallery import Tables, tables
+from fairtune.core.paths import run_folder
+from fairtune.runs.record import (
     Accuracy,
     Audit,
     Breakdown,
@@ -41,9 +42,8 @@ from fairtune.results import (
     Run,
     RunRecord,
     Times,
-    write_run,
 )
-from fairtune.statistics import compare_all
+from fairtune.runs.store import write_run
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 METHODS = ("full", "lora", "qlora", "ia3")
@@ -150,7 +150,7 @@ def make_charts(runs: dict[str, list[Run]]) -> Tables:
     correct = {method: correctness(of_method) for method, of_method in runs.items()}
     verdicts = compare_all(correct, margin=0.01, resamples=1000)
     made = tables(runs, palette=PALETTE, verdicts=verdicts)
-    return made | {"comparison": differences(verdicts, margin=0.01)}
+    return made | {"comparison": records(verdicts, margin=0.01)}
 
 
 def _generator(*parts: str | int) -> np.random.Generator:

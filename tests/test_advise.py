@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fairtune.advise import Limits, advise, arguments
-from fairtune.errors import UserError
+from fairtune.core.errors import UserError
 from tests.reports import ROOT, make_evidence, write_study
 
 CLEAR = {"full": 0.96, "lora": 0.93, "qlora": 0.9, "ia3": 0.85}

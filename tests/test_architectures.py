@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from torch import nn
 
-from fairtune.architectures import ROLES, pattern, shapes
-from fairtune.checkpoints import find_head, outline
-from fairtune.errors import UserError
+from fairtune.core.errors import UserError
+from fairtune.models.pretrained import find_head, outline
+from fairtune.models.roles import ROLES, pattern, shapes
 from tests import tiny
 
 # Of the first of two layers; the second has the same.

@@ -10,8 +10,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fairtune import encoded
-from fairtune.batches import MULTIPLE, BatchPlan, Collator, Rows, bucket_lengths, plan_epoch
+from fairtune.runs import token_cache
+from fairtune.training.batches import (
+    MULTIPLE,
+    BatchPlan,
+    Collator,
+    Rows,
+    bucket_lengths,
+    plan_epoch,
+)
 
 LENGTHS = np.random.default_rng(0).integers(5, 200, size=203)
 
@@ -20,13 +27,13 @@ def padded(batches: list[NDArray[np.int64]], lengths: NDArray[np.int64]) -> int:
     return sum(len(batch) * int(lengths[batch].max()) for batch in batches)
 
 
-def rows_of(folder: Path, lengths: list[int]) -> encoded.Encoded:
+def rows_of(folder: Path, lengths: list[int]) -> token_cache.Encoded:
     ids = [list(range(5, 5 + length)) for length in lengths]
     names = [f"row {index}" for index in range(len(ids))]
-    encoded.write(
+    token_cache.write(
         folder / "x.parquet", row_ids=names, labels=[n % 3 for n in range(len(ids))], ids=ids
     )
-    return encoded.read(folder / "x.parquet")
+    return token_cache.read(folder / "x.parquet")
 
 
 @pytest.mark.parametrize("group", [True, False])

@@ -13,9 +13,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from fairtune.charts import FIGURES, draw_all
-from fairtune.looks import NOT_MEASURED, STYLE, WIDTH, looks
-from fairtune.plots import Tables
+from fairtune.charts.gallery import FIGURES, Tables, draw_all
+from fairtune.charts.style import NOT_MEASURED, STYLE, WIDTH, looks
 from tests.studies import METHODS, make_charts, make_runs
 
 

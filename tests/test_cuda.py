@@ -11,9 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from fairtune import casts, device, measure, methods, prediction, speed, training
-from fairtune.errors import UserError
-from fairtune.params import Method, Model, Train
+from fairtune.acceleration import bf16
+from fairtune.acceleration.prepare import prepare
+from fairtune.core.errors import UserError
+from fairtune.core.method import Method
+from fairtune.core.params import Model, Train
+from fairtune.hardware import device
+from fairtune.hardware.meter import Baseline, Meter, baseline
+from fairtune.models.build import build
+from fairtune.training import loop, prediction
 from tests.tiny import encoded_rows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
@@ -36,7 +42,7 @@ ROWS = encoded_rows(84, longest=60)
 
 
 @pytest.fixture
-def train(encoder: Callable[..., Path]) -> Callable[..., tuple[training.Trained, Any, Any]]:
+def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any, Any]]:
     """Return a function that trains a tiny encoder on the GPU."""
 
     def run(
@@ -46,8 +52,8 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[training.Trained,
         dropout: bool = False,
         precision: str = "fp32",
         change: Callable[[Any], None] = lambda model: None,
-        meters: list[measure.Meter] | None = None,
-    ) -> tuple[training.Trained, Any, Any]:
+        meters: list[Meter] | None = None,
+    ) -> tuple[loop.Trained, Any, Any]:
         settings = Train(
             epochs=4,
             batch_size=8,
@@ -57,19 +63,19 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[training.Trained,
             allow_busy_gpu=True,
         )
         chosen = device.choose(settings)
-        model = methods.build(
+        model = build(
             Model(name=str(encoder())), METHODS[name], name=name, labels=2, device=chosen, seed=1
         ).model
-        speed.prepare(model, chosen)
+        prepare(model, chosen)
         change(model)
         if not dropout:
             for module in model.modules():
                 if isinstance(module, nn.Dropout):
                     module.p = 0.0
-        meter = measure.Meter(device=chosen, base=measure.Baseline())
+        meter = Meter(device=chosen, base=Baseline())
         if meters is not None:
             meters.append(meter)
-        seen = training.train_model(
+        seen = loop.train_model(
             model,
             ROWS,
             train=settings,
@@ -106,14 +112,14 @@ def test_every_method_is_captured_in_bf16_with_dropout(train: Callable, name: st
 
 
 def test_capture_is_off_the_clock(train: Callable) -> None:
-    meters: list[measure.Meter] = []
+    meters: list[Meter] = []
     seen = train("lora", "on", meters=meters)[0]
     assert 0 < meters[0].preparing_seconds < seen.warm_up_seconds
 
 
 def test_the_memory_of_a_capture_counts_and_that_of_a_pause_does_not() -> None:
     chosen = device.choose(Train(epochs=1, batch_size=8, allow_busy_gpu=True))
-    meter = measure.Meter(device=chosen, base=measure.Baseline())
+    meter = Meter(device=chosen, base=Baseline())
     meter.start()
     before = torch.cuda.memory_allocated() / 2**20
     with meter.preparing():
@@ -142,7 +148,7 @@ def make_uncapturable(model: Any) -> None:
     """Put a module that no graph can hold behind the first layer's normalisation."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.LayerNorm | casts.LowPrecisionLayerNorm):
+            if isinstance(child, nn.LayerNorm | bf16.LowPrecisionLayerNorm):
                 setattr(parent, name, nn.Sequential(child, Uncapturable()))
                 return
 
@@ -168,9 +174,9 @@ def test_capture_that_is_insisted_on_and_fails_is_one_line(train: Callable) -> N
 
 
 def test_memory_and_energy_are_measured(train: Callable) -> None:
-    base = measure.baseline(allow_busy=True)
+    base = baseline(allow_busy=True)
     chosen = device.choose(Train(epochs=1, batch_size=8, allow_busy_gpu=True))
-    meter = measure.Meter(device=chosen, base=base)
+    meter = Meter(device=chosen, base=base)
     meter.prepare()
     meter.start()
     before = torch.cuda.memory_allocated() / 2**20

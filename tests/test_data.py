@@ -20,10 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from fairtune.corpus import Dropped, clean, read
-from fairtune.data import Splits, content_hash, divide, draw, manifest, shares
-from fairtune.errors import UserError
-from fairtune.params import Data, Subset
+from fairtune.core.errors import UserError
+from fairtune.core.params import Data, Subset
+from fairtune.data.cleaning import Dropped, clean
+from fairtune.data.corpus import read
+from fairtune.data.splits import Splits, content_hash, divide, draw, manifest, shares
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent

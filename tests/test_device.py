@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from fairtune.device import choose, cpu_has_bf16, granted_cores
-from fairtune.errors import UserError
-from fairtune.params import Train
+from fairtune.core.errors import UserError
+from fairtune.core.params import Train
+from fairtune.hardware.device import choose, cpu_has_bf16, granted_cores
 
 NO_GPU = not torch.cuda.is_available() and not torch.backends.mps.is_available()
 

@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fairtune import errors, files
-from fairtune.errors import UserError, did_you_mean, one_line
+from fairtune.core import errors, files
+from fairtune.core.errors import UserError, did_you_mean, one_line
 from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = [f"fairtune.{name}" for name in ("advise", "page", "parallel", "readme", "scaling")] + [
+COMMANDS = ("advise", "page", "parallel", "readme", "scaling.__main__")
+PROGRAMS = [f"fairtune.{name}" for name in COMMANDS] + [
     f"benchmarks.{path.stem}"
     for path in sorted((ROOT / "benchmarks").glob("*.py"))
     if "ArgumentParser" in path.read_text(encoding="utf-8")
@@ -907,7 +908,7 @@ def test_an_interruption_is_one_line_and_status_130(capfd: Any) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    code = "from fairtune import errors; errors.run(lambda: print('line\\n' * 99999))"
+    code = "from fairtune.core import errors; errors.run(lambda: print('line\\n' * 99999))"
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -c "{code}" | head -1; echo "${{PIPESTATUS[0]}}"'],
         capture_output=True,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fairtune import fairness
-from fairtune.errors import UserError
-from fairtune.results import Run
+from fairtune.analysis import fairness
+from fairtune.core.errors import UserError
+from fairtune.runs.record import Run
 from tests.studies import make_runs
 
 

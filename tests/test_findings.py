@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fairtune import findings, guidance, tradeoffs, verdicts
-from fairtune.evidence import Evidence
-from fairtune.growth import measured, predicted
-from fairtune.params import Method
-from fairtune.shapes import SHAPES, predict
-from fairtune.techniques import techniques
+from fairtune.core.method import Method
+from fairtune.report import accuracy, costs, recommendation, values
+from fairtune.report.projection import SHAPES, predict
+from fairtune.report.scaling import measured, predicted
+from fairtune.report.study import Evidence
+from fairtune.report.techniques import techniques
 from tests.reports import make_evidence
 from tests.studies import METHODS
 
@@ -32,22 +32,22 @@ def alike() -> Evidence:
 
 def everything(found: Evidence) -> str:
     """Return all that the report would say, as one text."""
-    return repr(findings.context(found))
+    return repr(values.context(found))
 
 
 def test_a_clear_winner_is_named_with_its_rank_and_recommended() -> None:
     found = winner()
-    assert verdicts.headline(found) == (
+    assert accuracy.headline(found) == (
         "`full` is the most accurate (96.0%): it is better than every other method."
     )
-    assert "`full` (rank 1)" in verdicts.ranks(found)
+    assert "`full` (rank 1)" in accuracy.ranks(found)
     assert "We recommend `full` for this task: no other method is as accurate" in (
-        guidance.recommendation(found)
+        recommendation.recommendation(found)
     )
 
 
 def test_a_difference_is_told_with_its_interval_and_its_adjusted_p() -> None:
-    first = verdicts.details(winner())[0]
+    first = accuracy.details(winner())[0]
     assert re.fullmatch(
         r"`full` is better than `lora` by 6\.0 points \(95% interval \[\d\.\d, \d\.\d\], "
         r"p < 0\.001\)\.",
@@ -64,47 +64,47 @@ def test_the_p_told_is_the_adjusted_one_that_covers_the_seeds() -> None:
 
 def test_methods_without_a_difference_are_equivalent_not_ranked() -> None:
     found = alike()
-    assert "are equivalent within the margin of 1.0 points" in verdicts.headline(found)
-    assert verdicts.ranks(found) == "The evidence supports no ranking of the methods by accuracy."
-    assert "better than" not in " ".join(verdicts.details(found))
+    assert "are equivalent within the margin of 1.0 points" in accuracy.headline(found)
+    assert accuracy.ranks(found) == "The evidence supports no ranking of the methods by accuracy."
+    assert "better than" not in " ".join(accuracy.details(found))
 
 
 def test_what_the_study_cannot_tell_is_said_with_what_it_could_have_detected() -> None:
     found = make_evidence()
-    said = verdicts.headline(found)
+    said = accuracy.headline(found)
     assert "cannot tell the accuracies of `full`, `lora`, `qlora` and `ia3` apart" in said
     assert re.search(r"could have detected is \d\.\d to \d\.\d points", said)
     assert "not evidence that they are equal" in said
 
 
 def test_a_mixed_study_names_the_one_pair_that_is_open() -> None:
-    accuracy = {"full": 0.95, "lora": 0.949, "qlora": 0.9, "ia3": 0.8}
-    found = make_evidence(rows=2000, accuracy=accuracy)
-    said = verdicts.headline(found)
+    shares = {"full": 0.95, "lora": 0.949, "qlora": 0.9, "ia3": 0.8}
+    found = make_evidence(rows=2000, accuracy=shares)
+    said = accuracy.headline(found)
     assert "`full` is better than `qlora` and `ia3`; `lora` is better" in said
     assert said.endswith("The study cannot tell `full` and `lora` apart.")
 
 
 def test_one_seed_is_said_to_leave_the_luck_of_a_training_open() -> None:
-    assert "once, with one seed (42)" in verdicts.trainings(make_evidence(), [42])
+    assert "once, with one seed (42)" in accuracy.trainings(make_evidence(), [42])
     found = make_evidence(seeds=(1, 2, 3))
-    said = verdicts.trainings(found, [1, 2, 3])
+    said = accuracy.trainings(found, [1, 2, 3])
     assert "three seeds (1, 2 and 3)" in said
     assert "luck" not in said
 
 
 def test_a_training_that_learned_nothing_is_named_and_others_are_not() -> None:
-    assert "learned" not in verdicts.trainings(make_evidence(), [42])
+    assert "learned" not in accuracy.trainings(make_evidence(), [42])
     found = make_evidence(seeds=(1, 2), accuracy={"qlora": 0.5, "ia3": 0.7})
-    said = verdicts.trainings(found, [1, 2])
+    said = accuracy.trainings(found, [1, 2])
     assert " Nothing shows to have been learned by `qlora` with seeds 1 and 2: " in said
     assert "`ia3`" not in said
 
 
 def test_without_a_gpu_its_memory_is_said_once_to_be_not_measured() -> None:
     found = make_evidence(gpu=False)
-    assert "GPU memory was not measured" in tradeoffs.memory_note(found)
-    context = findings.context(found)
+    assert "GPU memory was not measured" in costs.memory_note(found)
+    context = values.context(found)
     context.pop("memory_note")
     assert "GPU memory" not in repr({**context, "tables": None})
     assert "host memory" in context["extremes"]["memory"]
@@ -112,12 +112,12 @@ def test_without_a_gpu_its_memory_is_said_once_to_be_not_measured() -> None:
 
 def test_with_a_gpu_nothing_is_said_of_host_memory() -> None:
     found = make_evidence()
-    assert tradeoffs.memory_note(found) == ""
+    assert costs.memory_note(found) == ""
     assert "host memory" not in everything(found)
 
 
 def test_a_method_that_wins_on_memory_and_loses_on_time_is_told_by_how_much() -> None:
-    said = tradeoffs.against_baseline(make_evidence())[1]
+    said = costs.against_baseline(make_evidence())[1]
     found = make_evidence().metrics
     less = round(100 * (1 - found["qlora"]["gpu_memory_mib"] / found["full"]["gpu_memory_mib"]))
     more = round(100 * (found["qlora"]["train_seconds"] / found["full"]["train_seconds"] - 1))
@@ -125,15 +125,15 @@ def test_a_method_that_wins_on_memory_and_loses_on_time_is_told_by_how_much() ->
 
 
 def test_four_bits_are_held_against_the_method_that_differs_in_nothing_else() -> None:
-    said = tradeoffs.storage(make_evidence())
+    said = costs.storage(make_evidence())
     assert len(said) == 1
     assert said[0].startswith("`qlora` differs from `lora`")
-    assert tradeoffs.storage(make_evidence(methods=("full", "qlora"))) == []
+    assert costs.storage(make_evidence(methods=("full", "qlora"))) == []
 
 
 def test_a_fifth_method_appears_wherever_methods_do() -> None:
     found = make_evidence(methods=(*METHODS, "dora"))
-    context = findings.context(found)
+    context = values.context(found)
     assert context["facts"]["count"] == "five methods"
     for key in ("accuracies", "trades", "use_cases", "headline"):
         assert "`dora`" in str(context[key]) or "dora" in str(context[key])
@@ -150,7 +150,7 @@ def test_a_method_that_is_missing_is_not_spoken_of(methods: tuple[str, ...]) -> 
 
 def test_one_method_alone_is_compared_with_nothing() -> None:
     found = make_evidence(methods=("lora",))
-    context = findings.context(found)
+    context = values.context(found)
     assert "nothing to compare" in context["headline"]
     assert "verdicts" not in context["tables"]
     assert context["ranks"] == ""
@@ -158,16 +158,16 @@ def test_one_method_alone_is_compared_with_nothing() -> None:
 
 def test_what_warming_up_took_is_told_where_it_was_done() -> None:
     for gpu in (True, False):
-        table = findings.context(make_evidence(gpu=gpu))["tables"]["details"]
+        table = values.context(make_evidence(gpu=gpu))["tables"]["details"]
         rows = {row[0]: row[1:] for row in table.rows}
         assert rows.get("Warm-up and capture (s)") == (["2.5"] * len(METHODS) if gpu else None)
 
 
 def test_the_recommendation_says_what_accuracy_it_may_cost() -> None:
     found = make_evidence()
-    assert guidance.recommended(found) == "lora"
+    assert recommendation.recommended(found) == "lora"
     assert re.search(r"lies 0\.\d points below that of `full`; the interval allows for a loss of "
-                     r"up to \d\.\d points", guidance.recommendation(found))  # fmt: skip
+                     r"up to \d\.\d points", recommendation.recommendation(found))  # fmt: skip
 
 
 def block(**keys: Any) -> Method:
@@ -243,5 +243,5 @@ def test_memory_that_only_torch_counted_is_said_to_be_torchs() -> None:
     found = make_evidence()
     without = {name: {**one, "gpu_memory_mib": None} for name, one in found.metrics.items()}
     bare = dataclasses.replace(found, metrics=without)
-    assert "as torch counts it" in tradeoffs.memory_source(bare)
+    assert "as torch counts it" in costs.memory_source(bare)
     assert bare.memory_name == "GPU memory"

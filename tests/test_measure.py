@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from fairtune import breakdown, device, measure, nvml
-from fairtune.params import Train
+from fairtune.core.params import Train
+from fairtune.hardware import device
+from fairtune.hardware.meter import WARM_UP_STEPS, Baseline, Meter, baseline, host_peak_mib
+from fairtune.hardware.sampler import Sampler, Samples
+from fairtune.models import footprint
 
 ROOT = Path(__file__).parent.parent
 PLAYED = """
@@ -34,9 +37,9 @@ def nvmlDeviceGetTotalEnergyConsumption(gpu): return 5000
 """
 
 
-def cpu_meter() -> measure.Meter:
+def cpu_meter() -> Meter:
     chosen = device.choose(Train(epochs=1, batch_size=1, device="cpu"))
-    return measure.Meter(device=chosen, base=measure.Baseline())
+    return Meter(device=chosen, base=Baseline())
 
 
 def play(folder: Path, *, device: int = 900, processes: str = "[]", drawing: str = "[]") -> None:
@@ -48,12 +51,12 @@ def play(folder: Path, *, device: int = 900, processes: str = "[]", drawing: str
 
 def sampled(
     folder: Path, *, processes: str, device: int = 900, interrupted: bool = False
-) -> nvml.Samples:
+) -> Samples:
     """Run the sampler against a played NVML and return what it found."""
     play(folder, device=device, processes=processes)
     path = f"{folder}{os.pathsep}{ROOT}"
     with subprocess.Popen(
-        [sys.executable, "-m", "fairtune.nvml", "4242"],
+        [sys.executable, "-m", "fairtune.hardware.sampler", "4242"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -71,7 +74,7 @@ def sampled(
             process.send_signal(signal.SIGINT)
         time.sleep(0.2)
         printed, _ = process.communicate(timeout=10)
-    return nvml.Samples(**json.loads(printed))
+    return Samples(**json.loads(printed))
 
 
 def test_what_runs_in_a_pause_is_on_no_clock() -> None:
@@ -108,7 +111,7 @@ def test_steps_are_timed_after_warm_up_and_not_across_a_pause() -> None:
     meter = cpu_meter()
     meter.start()
     for aside in (meter.paused, meter.preparing, nullcontext):
-        for _ in range(measure.WARM_UP_STEPS + 5):
+        for _ in range(WARM_UP_STEPS + 5):
             time.sleep(0.002)
             meter.mark_step()
         with aside():
@@ -144,7 +147,7 @@ def test_host_memory_is_that_of_this_process_and_not_of_its_parent() -> None:
         [sys.executable, "-c", light], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert float(done.stdout) < 100
-    assert measure.host_peak_mib() > len(ballast) / 2**20
+    assert host_peak_mib() > len(ballast) / 2**20
 
 
 def test_the_sampler_finds_this_process_among_others(tmp_path: Path) -> None:
@@ -183,7 +186,7 @@ def test_a_gpu_without_a_counter_of_its_memory_is_null(tmp_path: Path) -> None:
 
 def test_a_sampler_that_has_died_loses_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    sampler = nvml.Sampler()
+    sampler = Sampler()
     sampler.process.wait(timeout=10)
     sampler.run()
     sampler.pause()
@@ -203,8 +206,8 @@ def busy_probe(
 ) -> subprocess.CompletedProcess[str]:
     play(folder, device=device, processes=processes, drawing=drawing)
     code = (
-        "from fairtune import errors, measure; "
-        f"errors.run(lambda: print(measure.baseline(allow_busy={allow}).busy))"
+        "from fairtune.core import errors; from fairtune.hardware import meter; "
+        f"errors.run(lambda: print(meter.baseline(allow_busy={allow}).busy))"
     )
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", **environment}
     return subprocess.run(
@@ -253,11 +256,11 @@ def test_a_gpu_that_does_not_tell_its_memory_is_no_mistake(tmp_path: Path) -> No
 
 
 def test_without_nvml_there_is_no_gpu_and_no_error() -> None:
-    assert measure.baseline(allow_busy=False).gpu is None
+    assert baseline(allow_busy=False).gpu is None
 
 
 def test_a_baseline_that_nobody_wants_looks_at_no_gpu() -> None:
-    assert measure.baseline(allow_busy=False, wanted=False).busy is None
+    assert baseline(allow_busy=False, wanted=False).busy is None
 
 
 @pytest.fixture(scope="module")
@@ -283,14 +286,14 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_predicted_memory_of_roberta_base_is_what_was_worked_out(
     roberta: Path, block: dict, fp32: float, bf16: float
 ) -> None:
-    from fairtune import methods, speed
-    from fairtune.params import Method, Model
+    from fairtune.acceleration.prepare import prepare
+    from fairtune.core.method import Method
+    from fairtune.core.params import Model
+    from fairtune.models.build import build
 
     chosen = device.choose(Train(epochs=1, batch_size=1, device="cpu", precision="bf16"))
     method = Method(learning_rate=1e-4, **block)
-    model = methods.build(
-        Model(name=str(roberta)), method, name="m", labels=2, device=chosen, seed=1
-    ).model
-    assert breakdown.predict(model).total_mib == pytest.approx(fp32, abs=1)
-    speed.prepare(model, chosen)
-    assert breakdown.predict(model).total_mib == pytest.approx(bf16, abs=1)
+    model = build(Model(name=str(roberta)), method, name="m", labels=2, device=chosen, seed=1).model
+    assert footprint.predict(model).total_mib == pytest.approx(fp32, abs=1)
+    prepare(model, chosen)
+    assert footprint.predict(model).total_mib == pytest.approx(bf16, abs=1)

@@ -11,12 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig
 
-from fairtune.adapters import adapter_config, add_adapter
-from fairtune.checkpoints import find_head, load_base, load_config, outline
-from fairtune.device import choose
-from fairtune.errors import UserError
-from fairtune.methods import Built, audit_weights, build, check, count, is_4bit
-from fairtune.params import Method, Model, Train
+from fairtune.core.errors import UserError
+from fairtune.core.method import Method
+from fairtune.core.params import Model, Train
+from fairtune.hardware.device import choose
+from fairtune.models.adapters import adapter_config, add_adapter
+from fairtune.models.audit import audit_weights, check, count, is_4bit
+from fairtune.models.build import Built, build
+from fairtune.models.pretrained import find_head, load_base, load_config, outline
 from tests import tiny
 
 Encoder = Callable[..., Path]
@@ -191,7 +193,7 @@ def test_roberta_base_has_the_published_counts(
 def test_a_fifth_method_is_a_block_of_yaml_and_trains(
     tmp_path: Path, encoder: Encoder, kind: str, block: dict[str, Any]
 ) -> None:
-    from fairtune import params
+    from fairtune.core import params
 
     tiny.write_study(tmp_path, {"methods.fifth": {"learning_rate": 0.01, **block}})
     method = params.load(tmp_path / "params.yaml").method("fifth")

@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from fairtune import notebook
-from fairtune.errors import UserError
+from fairtune.core.errors import UserError
+from fairtune.report import notebook
 from tests.reports import ROOT
 
 CELLS = """# %% [markdown]

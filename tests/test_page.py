@@ -17,9 +17,9 @@ import vl_convert
 from dvc_render import VegaRenderer
 from ruamel.yaml import YAML
 
-from fairtune.files import write_json
+from fairtune.charts.gallery import Tables
+from fairtune.core.files import write_json
 from fairtune.page import page
-from fairtune.plots import Tables
 from tests.studies import make_charts, make_runs
 
 ROOT = Path(__file__).parents[1]

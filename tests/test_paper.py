@@ -18,14 +18,15 @@ import matplotlib
 import pytest
 from pypdf import PdfReader
 
-from fairtune import findings, paper
-from fairtune.charts import draw_all
-from fairtune.errors import UserError
-from fairtune.evidence import Evidence
-from fairtune.growth import predicted
-from fairtune.outcomes import Record
-from fairtune.shapes import SHAPES
-from fairtune.statistics import POWER
+from fairtune.analysis.pairs import POWER
+from fairtune.charts.gallery import draw_all
+from fairtune.charts.records import Record
+from fairtune.core.errors import UserError
+from fairtune.report import typeset
+from fairtune.report.projection import SHAPES
+from fairtune.report.scaling import predicted
+from fairtune.report.study import Evidence
+from fairtune.report.values import context, short_name
 from tests.reports import LENGTHS, ROOT, make_evidence, make_sweep, write_study
 from tests.studies import METHODS, make_runs, make_tables
 
@@ -63,8 +64,8 @@ def _differences() -> list[Record]:
 
 
 def set_paper(found: Evidence, charts: Path, templates: Path = TEMPLATES) -> bytes:
-    source = paper.typst_source(findings.context(found), templates)
-    return paper.pdf(source, charts=charts, templates=templates)
+    source = typeset.typst_source(context(found), templates)
+    return typeset.pdf(source, charts=charts, templates=templates)
 
 
 def text_of(pdf: bytes) -> str:
@@ -203,7 +204,7 @@ def unbacked(text: str, found: Evidence) -> list[str]:
     quotes = [run.device.name, run.device.driver or "", found.study.report.title,
               found.subset["sha256"][:12], *found.subset["labels"],
               run.parameters["model"]["name"],
-              findings.short_name(found.study.model.name)]  # fmt: skip
+              short_name(found.study.model.name)]  # fmt: skip
     quotes += [f"{name} {version}" for name, version in run.versions.items()]
     for quote in sorted(filter(None, quotes), key=len, reverse=True):
         body = body.replace(quote, "")
@@ -236,7 +237,7 @@ def test_a_made_up_number_in_the_template_is_found(
     made_up: str, drawn: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(TEMPLATES, tmp_path / "template")
-    file = tmp_path / "template" / paper.PAPER
+    file = tmp_path / "template" / typeset.PAPER
     line = "= Analysis and Discussion"
     file.write_text(file.read_text().replace(line, f"It is faster {made_up}.\n\n{line}"))
     found = make_evidence()
@@ -293,8 +294,8 @@ def test_all_fonts_are_embedded(papers: Papers) -> None:
 def test_the_markdown_twin_holds_the_same_findings_and_links_charts_that_are_drawn(
     drawn: Path,
 ) -> None:
-    values = findings.context(make_evidence())
-    text = paper.markdown(values, TEMPLATES)
+    values = context(make_evidence())
+    text = typeset.markdown(values, TEMPLATES)
     assert values["headline"] in text
     assert values["recommendation"] in text
     linked = re.findall(r"\(charts/(\w+)\.svg\)", text)
@@ -303,8 +304,8 @@ def test_the_markdown_twin_holds_the_same_findings_and_links_charts_that_are_dra
 
 
 def test_a_text_cannot_break_out_of_the_template() -> None:
-    assert paper.typst_text("a_b #import *x* $y$ @z") == r"a\_b \#import \*x\* \$y\$ \@z"
-    assert paper.typst_text("`lora`; so") == "#emph[lora];; so"
+    assert typeset.typst_text("a_b #import *x* $y$ @z") == r"a\_b \#import \*x\* \$y\$ \@z"
+    assert typeset.typst_text("`lora`; so") == "#emph[lora];; so"
 
 
 def test_broken_references_give_one_line(drawn: Path, tmp_path: Path) -> None:
@@ -326,13 +327,13 @@ def test_a_missing_reference_gives_one_line_that_names_it(drawn: Path, tmp_path:
 def test_a_missing_font_gives_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(matplotlib, "get_data_path", lambda: str(tmp_path))
     with pytest.raises(UserError, match=r"font STIXGeneral\.ttf is missing from matplotlib"):
-        paper.font_folder()
+        typeset.font_folder()
 
 
 def test_a_template_that_asks_for_what_is_not_there_gives_one_line(tmp_path: Path) -> None:
-    (tmp_path / paper.PAPER).write_text("<< no_such_thing >>")
+    (tmp_path / typeset.PAPER).write_text("<< no_such_thing >>")
     with pytest.raises(UserError, match=r"paper\.typ: 'no_such_thing' is undefined"):
-        paper.typst_source({}, tmp_path)
+        typeset.typst_source({}, tmp_path)
 
 
 @pytest.fixture

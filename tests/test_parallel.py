@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairtune import parallel
-from fairtune.errors import UserError
+from fairtune.core.errors import UserError
 from tests import tiny
 from tests.repositories import ROOT, Repository, clone, environment
 

@@ -12,9 +12,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
-from fairtune import params
-from fairtune.errors import UserError
-from fairtune.params import Method, Params
+from fairtune.core import params
+from fairtune.core.errors import UserError
+from fairtune.core.method import Method
+from fairtune.core.params import Params
 from tests import tiny
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fairtune.results import Memory, Run
+from fairtune.runs.record import Memory, Run
 from tests.studies import METHODS, PALETTE, make_runs, make_tables
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import rates
-from fairtune.errors import UserError
+from fairtune.core.errors import UserError
 from stages import encode, subset
 from tests import tiny
 from tests.studies import make_runs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fairtune.errors import UserError
+from fairtune.core.errors import UserError
 from fairtune.readme import BEGIN, END, filled, results
 from tests.reports import ROOT, make_evidence, write_study
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fairtune import experiment, files, layout, params, results
+from fairtune.core import files, params, paths
+from fairtune.runs.store import write_run
+from fairtune.training.run import run_training
 from stages import encode, subset
 from tests import tiny
 
@@ -30,8 +32,9 @@ METHODS = {
 }
 PROOF = """
 import dataclasses, json
-from fairtune import params, progress, reload
-progress.quiet_libraries()
+from fairtune import reload
+from fairtune.core import params, terminal
+terminal.quiet_libraries()
 study = params.load()
 print(json.dumps({
     name: dataclasses.asdict(reload.prove(study, name=name, seed=1)) for name in study.methods
@@ -52,11 +55,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Pa
         encode.main()
         study = params.load()
         for name in METHODS:
-            with files.fresh_folder(layout.run_folder(name, 1)) as folder:
-                run = experiment.run(
-                    study, name=name, seed=1, weights=folder / layout.WEIGHTS, started=0.0
+            with files.fresh_folder(paths.run_folder(name, 1)) as folder:
+                run = run_training(
+                    study, name=name, seed=1, weights=folder / paths.WEIGHTS, started=0.0
                 )
-                results.write_run(folder, run.record, run.history, run.predictions)
+                write_run(folder, run.record, run.history, run.predictions)
     finally:
         os.chdir(before)
     return root
@@ -82,11 +85,11 @@ def test_a_new_process_reproduces_the_predictions_of_all_four_methods(finished: 
 
 def test_what_is_shipped_is_safetensors_and_adapters_are_small(finished: Path) -> None:
     for name in METHODS:
-        folder = finished / layout.run_folder(name, 1) / layout.WEIGHTS
+        folder = finished / paths.run_folder(name, 1) / paths.WEIGHTS
         assert list(folder.glob("*.safetensors"))
         assert not [path for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}]
     sizes = {
-        name: json.loads((finished / layout.run_folder(name, 1) / layout.RECORD).read_text())
+        name: json.loads((finished / paths.run_folder(name, 1) / paths.RECORD).read_text())
         for name in METHODS
     }
     assert sizes["lora"]["shipped_mib"] < sizes["full"]["shipped_mib"] / 5
@@ -102,7 +105,7 @@ def test_the_record_audits_the_four_bits_and_spares_the_head(finished: Path) -> 
 
 def test_the_head_starts_from_the_same_weights_in_all_methods(finished: Path) -> None:
     records = [
-        json.loads((finished / layout.run_folder(name, 1) / layout.RECORD).read_text())
+        json.loads((finished / paths.run_folder(name, 1) / paths.RECORD).read_text())
         for name in METHODS
     ]
     assert len({record["head_sha256"] for record in records}) == 1

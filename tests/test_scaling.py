@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from fairtune.errors import UserError
-from fairtune.params import Method, Params
-from fairtune.scaling import _point, points
-from fairtune.sizes import OUT_OF_MEMORY, Cost, Size, apart
+from fairtune.core.errors import UserError
+from fairtune.core.method import Method
+from fairtune.core.params import Params
+from fairtune.scaling.isolation import OUT_OF_MEMORY, apart
+from fairtune.scaling.point import Cost, Size
+from fairtune.scaling.sweep import PROBE, _point, points
 from tests.reports import make_study
 from tests.studies import make_runs
 
@@ -53,9 +55,9 @@ def test_a_method_is_timed_in_a_process_of_its_own(tmp_path: Path) -> None:
     )
     size = Size(rows=8, max_length=16, batch_size=4, width=1)
     keywords = {"study": study, "name": "lora", "size": size, "whole_pass": False}
-    kind, cost = apart("measure", method=block, folder=tmp_path / "encoder", **keywords)
+    kind, cost = apart(PROBE, "measure", method=block, folder=tmp_path / "encoder", **keywords)
     assert kind == "done", cost
     assert cost.seconds > 0
     assert cost.memory_mib > 50
     with pytest.raises(UserError, match=r"'.*nothing' not found"):
-        apart("measure", method=block, folder=tmp_path / "nothing", **keywords)
+        apart(PROBE, "measure", method=block, folder=tmp_path / "nothing", **keywords)

@@ -11,8 +11,20 @@ import pytest
 import torch
 from torch import nn
 
-from fairtune import breakdown, casts, device, dropout, masks, methods, speed
-from fairtune.params import Method, Model, Train
+from fairtune.acceleration import attention, bf16, dropout
+from fairtune.acceleration.prepare import (
+    HALF_HEAP,
+    MMAP_THRESHOLD,
+    TRIM_THRESHOLD,
+    keep_freed_memory,
+    prepare,
+)
+from fairtune.core.method import Method
+from fairtune.core.params import Model, Train
+from fairtune.hardware import device
+from fairtune.models import footprint
+from fairtune.models.audit import is_4bit
+from fairtune.models.build import build
 
 LORA = Method(learning_rate=1e-3, adapter="lora", targets=["query", "value"], r=2)
 IA3 = Method(
@@ -111,7 +123,7 @@ def test_a_decoder_sees_no_later_token_while_it_trains() -> None:
     torch.manual_seed(0)
     sizes = {"vocab_size": 50, "n_embd": 32, "n_layer": 2, "n_head": 2, "bos_token_id": 1}
     model = GPT2Model(GPT2Config(**sizes, eos_token_id=2, attn_pdrop=0.1))
-    speed.prepare(model, device.choose(Train(epochs=1, batch_size=1, device="cpu")))
+    prepare(model, device.choose(Train(epochs=1, batch_size=1, device="cpu")))
     first = torch.tensor([[5, 6, 7, 8]])
     second = torch.tensor([[5, 6, 7, 9]])
     outputs = []
@@ -143,12 +155,12 @@ def test_a_c_library_that_refuses_the_largest_number_gets_a_smaller_one(
         @staticmethod
         def mallopt(key: int, value: int) -> int:
             asked.append((key, value))
-            return int(key == speed.TRIM_THRESHOLD or value <= speed.HALF_HEAP)
+            return int(key == TRIM_THRESHOLD or value <= HALF_HEAP)
 
     monkeypatch.setattr("ctypes.CDLL", Library)
     monkeypatch.setattr("sys.platform", "linux")
-    assert speed.keep_freed_memory()
-    assert asked[-1] == (speed.MMAP_THRESHOLD, speed.HALF_HEAP)
+    assert keep_freed_memory()
+    assert asked[-1] == (MMAP_THRESHOLD, HALF_HEAP)
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1, 5), (2, 1, 5, 5)])
@@ -157,7 +169,7 @@ def test_a_mask_is_added_as_it_would_be_filled_in(shape: tuple[int, ...]) -> Non
     mask[1, ..., 3:] = False
     scores = torch.randn(2, 3, 5, 5)
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim=-1)
-    added = masks.additive(mask.expand(2, 1, 5, 5), scores.dtype)
+    added = attention.additive(mask.expand(2, 1, 5, 5), scores.dtype)
     assert torch.allclose((scores + added).softmax(dim=-1), filled)
 
 
@@ -167,7 +179,7 @@ def test_normalisation_in_bf16_is_within_rounding_of_fp32() -> None:
     nn.init.normal_(plain.weight, 1.0, 0.1)
     model = nn.Sequential(nn.LayerNorm(64))
     model.load_state_dict({f"0.{k}": v for k, v in plain.state_dict().items()})
-    casts.save_casts(model)
+    bf16.save_casts(model)
     values = torch.randn(32, 64)
     assert torch.equal(model(values), plain(values))
     with torch.autocast("cpu", torch.bfloat16):
@@ -181,10 +193,10 @@ def test_the_additive_mask_is_only_for_the_precision_of_the_pass() -> None:
     padding = torch.tensor([[True, True, False]])
     keywords = {"batch_size": 1, "q_length": 3, "kv_length": 3, "attention_mask": padding}
     keywords["mask_function"] = lambda *_: torch.tensor(True)
-    plain = masks.additive_mask(**keywords)
+    plain = attention.additive_mask(**keywords)
     assert plain.dtype == torch.bool
     with torch.autocast("cpu", torch.bfloat16):
-        added = masks.additive_mask(**keywords)
+        added = attention.additive_mask(**keywords)
     assert added.dtype == torch.bfloat16
     assert torch.equal(added == 0, plain)
 
@@ -193,8 +205,8 @@ def test_a_model_with_the_additive_mask_predicts_the_same(built: Callable[[Metho
     model = built(Method(learning_rate=1e-3)).eval()
     with BF16.autocast(), torch.no_grad():
         plain = model(**inputs()).logits
-        masks.install(model)
-        assert model.config._attn_implementation == masks.NAME
+        attention.install(model)
+        assert model.config._attn_implementation == attention.NAME
         assert torch.allclose(model(**inputs()).logits, plain, atol=0.02)
 
 
@@ -222,8 +234,8 @@ def pass_through(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
 def built(encoder: Callable[..., Path]) -> Callable[[Method], Any]:
     """Return a function that builds a model whose adapter is not at its start."""
 
-    def build(method: Method) -> Any:
-        model = methods.build(
+    def make(method: Method) -> Any:
+        model = build(
             Model(name=str(encoder())), method, name="m", labels=2, device=BF16, seed=1
         ).model
         torch.manual_seed(5)
@@ -232,7 +244,7 @@ def built(encoder: Callable[..., Path]) -> Callable[[Method], Any]:
                 nn.init.normal_(parameter, 1.0 if "ia3_l" in name else 0.0, 0.3)
         return model
 
-    return build
+    return make
 
 
 @pytest.mark.parametrize(
@@ -253,7 +265,7 @@ def test_a_fast_model_has_the_loss_and_the_gradients_of_the_plain_one(
 ) -> None:
     model = built(method)
     loss, gradients = pass_through(model)
-    speed.prepare(model, BF16)
+    prepare(model, BF16)
     fast_loss, fast_gradients = pass_through(model)
     assert fast_loss.item() == pytest.approx(loss.item(), rel=0.02)
     assert gradients.keys() == fast_gradients.keys()
@@ -267,8 +279,8 @@ def test_frozen_layers_are_held_in_bf16_and_what_is_trained_in_fp32(
     built: Callable[[Method], Any], method: Method
 ) -> None:
     model = built(method)
-    before = breakdown.predict(model)
-    speed.prepare(model, BF16)
+    before = footprint.predict(model)
+    prepare(model, BF16)
     trained = [p for p in model.parameters() if p.requires_grad]
     assert trained
     assert {p.dtype for p in trained} == {torch.float32}
@@ -277,29 +289,27 @@ def test_frozen_layers_are_held_in_bf16_and_what_is_trained_in_fp32(
             assert module.weight.dtype == torch.bfloat16, name
         if isinstance(module, nn.Embedding):
             assert module.weight.dtype == torch.float32, name
-    after = breakdown.predict(model)
+    after = footprint.predict(model)
     assert after.weights_mib < before.weights_mib
     assert after.gradients_mib == before.gradients_mib
 
 
 def test_full_fine_tuning_holds_everything_in_fp32(built: Callable[[Method], Any]) -> None:
     model = built(Method(learning_rate=1e-3))
-    speed.prepare(model, BF16)
+    prepare(model, BF16)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 def test_nothing_is_cast_in_fp32(built: Callable[[Method], Any]) -> None:
     model = built(LORA)
-    speed.prepare(
-        model, device.choose(Train(epochs=1, batch_size=1, device="cpu", precision="fp32"))
-    )
+    prepare(model, device.choose(Train(epochs=1, batch_size=1, device="cpu", precision="fp32")))
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
 def test_weights_that_an_adapter_reads_itself_stay_in_fp32(built: Callable[[Method], Any]) -> None:
     dora = Method(learning_rate=1e-3, adapter="lora", targets=["query"], r=2, use_dora=True)
     model = built(dora)
-    speed.prepare(model, BF16)
+    prepare(model, BF16)
     kinds = {
         name.rpartition(".base_layer")[0].rpartition(".")[2]: module.weight.dtype
         for name, module in model.named_modules()
@@ -312,7 +322,7 @@ def test_a_layer_with_its_adapter_off_or_merged_is_peft_s_own(
     built: Callable[[Method], Any],
 ) -> None:
     model = built(LORA)
-    speed.prepare(model, BF16)
+    prepare(model, BF16)
     with BF16.autocast(), torch.no_grad():
         on = model(**inputs()).logits
         with model.disable_adapter():
@@ -329,12 +339,12 @@ def test_scales_of_4_bit_weights_are_unpacked_to_what_they_stand_for(
     from bitsandbytes.functional import dequantize_4bit
 
     model = built(LORA.model_copy(update={"quantize": "nf4"}))
-    layers = [m for m in model.modules() if methods.is_4bit(m)]
+    layers = [m for m in model.modules() if is_4bit(m)]
     assert layers
     assert all(layer.weight.quant_state.nested for layer in layers)
     before = [dequantize_4bit(layer.weight, layer.weight.quant_state) for layer in layers]
-    speed.prepare(model, BF16)
-    speed.prepare(model, BF16)
+    prepare(model, BF16)
+    prepare(model, BF16)
     assert not any(layer.weight.quant_state.nested for layer in layers)
     for layer, weight in zip(layers, before, strict=True):
         after = dequantize_4bit(layer.weight, layer.weight.quant_state)

@@ -11,7 +11,10 @@ import pytest
 from scipy.special import ndtri, stdtrit
 from scipy.stats import binom, binomtest
 
-from fairtune.calibration import (
+from fairtune.analysis.estimates import BoolArray, accuracy_estimate, crossed_error
+from fairtune.analysis.pairs import _exact_mcnemar, paired_comparison
+from fairtune.analysis.pareto import pareto_front
+from fairtune.analysis.quality import (
     accuracy_by_length,
     agreement,
     brier_score,
@@ -20,17 +23,7 @@ from fairtune.calibration import (
     macro_f1,
     reliability_bins,
 )
-from fairtune.statistics import (
-    BoolArray,
-    PairVerdict,
-    _crossed_error,
-    _exact_mcnemar,
-    accuracy_estimate,
-    compare_all,
-    paired_comparison,
-    pareto_front,
-    supported_ranks,
-)
+from fairtune.analysis.verdicts import PairVerdict, compare_all, supported_ranks
 
 
 def outcomes(*counts: tuple[str, int]) -> tuple[BoolArray, BoolArray]:
@@ -97,7 +90,7 @@ def test_identical_seeds_say_no_more_than_one_seed() -> None:
 def test_crossed_error_matches_the_analysis_of_variance_by_hand() -> None:
     # Seed means 1 and 0.25, row means 1, .5, .5, .5: SS total 1.875 = seeds 1.125 + rows 0.375 +
     # error 0.375; MS seed 1.125 / 1, MS error 0.375 / 3; (1.125 - 0.125) / (2 * 4) = 0.125.
-    error = _crossed_error(0.01, [np.array([[1, 1, 1, 1], [1, 0, 0, 0]], dtype=bool)])
+    error = crossed_error(0.01, [np.array([[1, 1, 1, 1], [1, 0, 0, 0]], dtype=bool)])
     assert error.seeds == pytest.approx(0.125)
     assert error.degrees == pytest.approx(1)
     # t(1 df, 97.5%) = 12.706 on the seeds, z = 1.96 on the rows.
@@ -110,7 +103,7 @@ def test_crossed_error_matches_the_analysis_of_variance_by_hand() -> None:
 
 def test_independent_seeds_of_two_methods_pool_their_degrees_of_freedom() -> None:
     run = np.array([[1, 1, 1, 1], [1, 0, 0, 0]], dtype=bool)
-    pooled = _crossed_error(0.01, [run, run])
+    pooled = crossed_error(0.01, [run, run])
     assert pooled.seeds == pytest.approx(0.25)
     assert pooled.degrees == pytest.approx(2)  # Welch, equal variances: 1 + 1
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
-from fairtune import encoded, tokens
-from fairtune.errors import UserError
-from fairtune.params import Model
+from fairtune.core.errors import UserError
+from fairtune.core.params import Model
+from fairtune.data import tokenization
+from fairtune.runs import token_cache
 from tests import tiny
 
 Encoder = Callable[..., Path]
@@ -34,10 +35,10 @@ TEXTS = [text for text, _ in tiny.reviews(30)] + ["short", "x" * 400]
 def test_a_tokenizer_of_each_kind_gives_ids_that_read_as_the_text(
     encoder: Encoder, kind: str
 ) -> None:
-    tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
     name, first, last = KINDS[kind]
     assert type(tokenizer).__name__ == name
-    made = tokens.encode(tokenizer, TEXTS[:5], max_length=60)
+    made = tokenization.encode(tokenizer, TEXTS[:5], max_length=60)
     for text, ids in zip(TEXTS[:5], made.ids, strict=True):
         assert tokenizer.convert_ids_to_tokens([ids[0], ids[-1]]) == [first, last]
         read = tokenizer.decode(ids, skip_special_tokens=True)
@@ -50,24 +51,24 @@ def test_a_tokenizer_of_each_kind_gives_ids_that_read_as_the_text(
 def test_texts_are_cut_at_max_length_special_tokens_included(
     encoder: Encoder, kind: str, max_length: int
 ) -> None:
-    tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
     whole = [len(tokenizer(text)["input_ids"]) for text in TEXTS]
-    made = tokens.encode(tokenizer, TEXTS, max_length=max_length)
+    made = tokenization.encode(tokenizer, TEXTS, max_length=max_length)
     assert [len(ids) for ids in made.ids] == [min(length, max_length) for length in whole]
     assert made.truncated == sum(length > max_length for length in whole)
     assert all(ids[-1] == tokenizer.sep_token_id for ids in made.ids)
 
 
 def test_chunks_change_nothing(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = tokens.load_tokenizer(Model(name=str(encoder())))
-    at_once = tokens.encode(tokenizer, TEXTS, max_length=12)
-    monkeypatch.setattr(tokens, "CHUNK", 7)
-    assert tokens.encode(tokenizer, TEXTS, max_length=12) == at_once
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder())))
+    at_once = tokenization.encode(tokenizer, TEXTS, max_length=12)
+    monkeypatch.setattr(tokenization, "CHUNK", 7)
+    assert tokenization.encode(tokenizer, TEXTS, max_length=12) == at_once
 
 
 def test_the_summary_counts_what_is_there() -> None:
-    made = tokens.Tokens(ids=[[1] * 3, [1] * 8, [1] * 8, [1] * 5], truncated=1)
-    assert tokens.summary(made) == {
+    made = tokenization.Tokens(ids=[[1] * 3, [1] * 8, [1] * 8, [1] * 5], truncated=1)
+    assert tokenization.summary(made) == {
         "rows": 4,
         "tokens": 24,
         "mean_length": 6.0,
@@ -84,19 +85,19 @@ def test_a_length_beyond_the_model_s_positions_is_refused_and_the_limit_works(
     import torch
     from transformers import AutoModel
 
-    tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
-    tokens.check_length(tokenizer, tiny.POSITIONS)
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
+    tokenization.check_length(tokenizer, tiny.POSITIONS)
     with pytest.raises(UserError, match=r"^encode\.max_length: 65 is beyond .* at most 64$"):
-        tokens.check_length(tokenizer, tiny.POSITIONS + 1)
-    ids = tokens.encode(tokenizer, ["long " * 200], max_length=tiny.POSITIONS).ids
+        tokenization.check_length(tokenizer, tiny.POSITIONS + 1)
+    ids = tokenization.encode(tokenizer, ["long " * 200], max_length=tiny.POSITIONS).ids
     assert len(ids[0]) == tiny.POSITIONS
     model = AutoModel.from_pretrained(encoder(kind)).eval()
     assert model(torch.tensor(ids)).last_hidden_state.shape[1] == tiny.POSITIONS
 
 
 def test_relative_positions_have_no_limit(encoder: Encoder) -> None:
-    tokenizer = tokens.load_tokenizer(Model(name=str(encoder("deberta-v2"))))
-    tokens.check_length(tokenizer, 4 * tiny.POSITIONS)
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder("deberta-v2"))))
+    tokenization.check_length(tokenizer, 4 * tiny.POSITIONS)
 
 
 def test_the_tokenizer_s_own_limit_counts_where_it_is_lower(
@@ -105,15 +106,15 @@ def test_the_tokenizer_s_own_limit_counts_where_it_is_lower(
     folder = shutil.copytree(encoder(), tmp_path / "bert")
     settings = folder / "tokenizer_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_max_length": 20}))
-    tokenizer = tokens.load_tokenizer(Model(name=str(folder)))
+    tokenizer = tokenization.load_tokenizer(Model(name=str(folder)))
     with pytest.raises(UserError, match="at most 20"):
-        tokens.check_length(tokenizer, 21)
+        tokenization.check_length(tokenizer, 21)
 
 
 def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(tmp_path: Path) -> None:
     tiny.write_encoder(tmp_path / "bert", vocab_size=50)
     with pytest.raises(UserError, match="has 200 tokens and its model 50: they do not belong"):
-        tokens.load_tokenizer(Model(name=str(tmp_path / "bert")))
+        tokenization.load_tokenizer(Model(name=str(tmp_path / "bert")))
 
 
 def test_a_tokenizer_without_padding_token_is_refused(tmp_path: Path, encoder: Encoder) -> None:
@@ -123,12 +124,12 @@ def test_a_tokenizer_without_padding_token_is_refused(tmp_path: Path, encoder: E
     del content["pad_token"]
     settings.write_text(json.dumps(content))
     with pytest.raises(UserError, match="has no padding token"):
-        tokens.load_tokenizer(Model(name=str(folder)))
+        tokenization.load_tokenizer(Model(name=str(folder)))
 
 
 def test_the_saved_tokenizer_gives_the_same_ids(tmp_path: Path, encoder: Encoder) -> None:
     for kind in KINDS:
-        tokenizer = tokens.load_tokenizer(Model(name=str(encoder(kind))))
+        tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
         tokenizer.save_pretrained(tmp_path / kind)
         again = AutoTokenizer.from_pretrained(tmp_path / kind)
         assert again(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
@@ -140,20 +141,24 @@ def test_where_a_tokenizer_was_found_does_not_change_its_hash(
     hashes = set()
     for name in ("here", "there"):
         folder = shutil.copytree(encoder("roberta"), tmp_path / name)
-        tokens.load_tokenizer(Model(name=str(folder))).save_pretrained(tmp_path / name / "saved")
-        hashes.add(tokens.folder_hash(tmp_path / name / "saved"))
+        tokenization.load_tokenizer(Model(name=str(folder))).save_pretrained(
+            tmp_path / name / "saved"
+        )
+        hashes.add(tokenization.folder_hash(tmp_path / name / "saved"))
     assert len(hashes) == 1
     (tmp_path / "there" / "saved" / "tokenizer_config.json").write_text("{}")
-    assert tokens.folder_hash(tmp_path / "there" / "saved") not in hashes
+    assert tokenization.folder_hash(tmp_path / "there" / "saved") not in hashes
 
 
 # On disk
 
 
-def cache(path: Path, ids: list[list[int]]) -> encoded.Encoded:
+def cache(path: Path, ids: list[list[int]]) -> token_cache.Encoded:
     row_ids = [f"train/{index}" for index in range(len(ids))]
-    encoded.write(path, row_ids=row_ids, labels=[index % 2 for index in range(len(ids))], ids=ids)
-    return encoded.read(path)
+    token_cache.write(
+        path, row_ids=row_ids, labels=[index % 2 for index in range(len(ids))], ids=ids
+    )
+    return token_cache.read(path)
 
 
 def test_the_cache_gives_back_what_was_written(tmp_path: Path) -> None:
@@ -187,4 +192,4 @@ def test_a_cache_that_is_missing_or_broken_names_the_stage_that_makes_it(
     elif content:
         pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(UserError, match=r"train\.parquet: .*; run `dvc repro (--force )?encode`$"):
-        encoded.read(path)
+        token_cache.read(path)

@@ -10,11 +10,18 @@ import pytest
 import torch
 from transformers.trainer_callback import TrainerControl, TrainerState
 
-from fairtune import device, measure, methods, prediction, speed, training
-from fairtune.batches import BatchPlan, Collator
-from fairtune.errors import UserError
-from fairtune.params import Method, Model, Train
-from fairtune.progress import StepProgress
+from fairtune.acceleration.prepare import prepare
+from fairtune.core.errors import UserError
+from fairtune.core.method import Method
+from fairtune.core.params import Model, Train
+from fairtune.core.terminal import StepProgress
+from fairtune.hardware import device
+from fairtune.hardware.meter import Baseline, Meter
+from fairtune.models.build import Built, build
+from fairtune.training import loop, prediction
+from fairtune.training.batches import BatchPlan, Collator
+from fairtune.training.trainer import FairTrainer
+from fairtune.training.watch import Watch
 from tests.tiny import encoded_rows
 
 LORA = Method(learning_rate=0.01, adapter="lora", targets=["query", "value"], r=2)
@@ -30,14 +37,12 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple]:
 
     def run(
         method: Method = LORA, *, validate: Callable[[], float] = lambda: 0.5, **changes: object
-    ) -> tuple[training.Trained, measure.Meter, methods.Built]:
+    ) -> tuple[loop.Trained, Meter, Built]:
         chosen = device.choose(settings(**changes))
-        built = methods.build(
-            Model(name=str(encoder())), method, name="m", labels=2, device=chosen, seed=1
-        )
-        speed.prepare(built.model, chosen)
-        meter = measure.Meter(device=chosen, base=measure.Baseline())
-        seen = training.train_model(
+        built = build(Model(name=str(encoder())), method, name="m", labels=2, device=chosen, seed=1)
+        prepare(built.model, chosen)
+        meter = Meter(device=chosen, base=Baseline())
+        seen = loop.train_model(
             built.model,
             encoded_rows(),
             train=settings(**changes),
@@ -68,12 +73,12 @@ def test_the_last_step_is_a_point_of_the_curve_however_seldom_points_are(train: 
 def test_a_loss_that_is_lost_between_two_points_of_the_curve_ends_the_training(
     train: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = training.FairTrainer.training_step
+    plain = FairTrainer.training_step
 
-    def poisoned(self: training.FairTrainer, *arguments: object) -> torch.Tensor:
+    def poisoned(self: FairTrainer, *arguments: object) -> torch.Tensor:
         return plain(self, *arguments) * (float("nan") if self.state.global_step == 7 else 1.0)
 
-    monkeypatch.setattr(training.FairTrainer, "training_step", poisoned)
+    monkeypatch.setattr(FairTrainer, "training_step", poisoned)
     with pytest.raises(UserError, match=r"loss became nan at step 10; lower"):
         train(logging_steps=100)
 
@@ -142,10 +147,8 @@ def test_validation_after_the_last_epoch_alone_when_asked_for(train: Callable) -
 
 def test_only_the_adapter_and_the_head_change(train: Callable, encoder: Callable) -> None:
     chosen = device.choose(settings())
-    model = methods.build(
-        Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1
-    ).model
-    speed.prepare(model, chosen)
+    model = build(Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1).model
+    prepare(model, chosen)
     before = model.state_dict()
     after = train()[2].model.state_dict()
     changed = {name for name in before if not before[name].equal(after[name])}
@@ -155,8 +158,8 @@ def test_only_the_adapter_and_the_head_change(train: Callable, encoder: Callable
 
 def test_a_loss_that_is_no_number_ends_in_one_line() -> None:
     chosen = device.choose(settings())
-    watch = training.Watch(
-        meter=measure.Meter(device=chosen, base=measure.Baseline()),
+    watch = Watch(
+        meter=Meter(device=chosen, base=Baseline()),
         plan=BatchPlan(encoded_rows().lengths, batch_size=8, seed=1, group=True),
         progress=StepProgress("m"),
         validate=lambda: 0.5,
@@ -187,22 +190,20 @@ def test_padding_is_counted(train: Callable) -> None:
 
 def test_a_longer_run_pays_for_more_lengths() -> None:
     maxima = np.random.default_rng(0).integers(20, 500, 40)
-    short, long = training.padded_lengths(maxima), training.padded_lengths(np.tile(maxima, 30))
-    assert len(short) < len(long) <= training.MOST_LENGTHS
-    assert training.padded_lengths(np.array([64, 64, 64])) == [64]
+    short, long = loop.padded_lengths(maxima), loop.padded_lengths(np.tile(maxima, 30))
+    assert len(short) < len(long) <= loop.MOST_LENGTHS
+    assert loop.padded_lengths(np.array([64, 64, 64])) == [64]
 
 
 def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable) -> None:
     chosen = device.choose(settings())
-    model = methods.build(
-        Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1
-    ).model
+    model = build(Model(name=str(encoder())), LORA, name="m", labels=2, device=chosen, seed=1).model
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
     collate = Collator(encoded_rows(), pad_token_id=0)
-    assert training.warm_up(model, [collate([0, 1]), collate([2, 3, 4])], chosen) > 0
+    assert loop.warm_up(model, [collate([0, 1]), collate([2, 3, 4])], chosen) > 0
     assert torch.equal(torch.rand(3), expected)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

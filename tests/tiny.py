@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from fairtune.encoded import Encoded
+from fairtune.runs.token_cache import Encoded
 
 OPENINGS = ("This film", "The story", "Her acting", "The music", "A sequel that", "The ending")
 VERBS = ("is", "feels", "was", "looks", "remains", "seemed")

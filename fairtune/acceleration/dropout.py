@@ -1,0 +1,150 @@
+"""Dropout at the speed of the processor: several times as fast as torch's own on a CPU.
+
+torch draws a CPU dropout mask one element at a time; at 16 texts of 128 tokens that is a third of a
+training step. One 64-bit draw here decides eight elements, and elements are zeroed as bits. The
+stream is torch's seeded generator's. On other devices nothing is changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from fairtune.acceleration.attention import additive, attend_by
+
+NAME = "sdpa_fast_dropout"
+LEVELS = 256
+PER_DRAW = 8
+# Integers as wide as the floating-point numbers that are zeroed through them.
+WORDS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def draw_level(p: float) -> int:
+    """Return how many of 256 values of a byte drop an element: `256 p` on average over calls."""
+    return min(int(p * LEVELS + torch.rand(()).item()), LEVELS)
+
+
+def keep_mask(like: torch.Tensor, level: int) -> torch.Tensor:
+    """Return a mask of the tensor's shape, True with probability `1 - level / 256`."""
+    count = like.numel()
+    draws = torch.empty(-(-count // PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
+    return (draws.view(torch.int8)[:count] >= level - LEVELS // 2).view(like.shape)
+
+
+def zeroed(values: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    """Return the values, zero where `keep` is False; five times as fast as `torch.where`."""
+    word = WORDS[values.element_size()]
+    # A kept element's word is all ones, a dropped one's all zeros.
+    ones = keep.view(torch.int8).to(word).neg_()
+    return ones.bitwise_and_(values.view(word)).view(values.dtype)
+
+
+class _Drop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, level: int) -> torch.Tensor:
+        keep = keep_mask(values, level)
+        ctx.save_for_backward(keep)
+        return zeroed(values, keep)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return zeroed(gradient, keep), None
+
+
+def drop(values: torch.Tensor, p: float) -> tuple[torch.Tensor, float]:
+    """Zero elements with probability `p`; the rest stay as they are.
+
+    Returns:
+        The values, and what to multiply them by so that their mean stays.
+    """
+    level = draw_level(p)
+    if level == LEVELS:
+        return values * 0.0, 1.0
+    dropped: torch.Tensor = _Drop.apply(values, level)  # type: ignore[no-untyped-call]
+    return dropped, LEVELS / (LEVELS - level)
+
+
+class FastDropout(nn.Dropout):
+    """`nn.Dropout` whose mask is drawn by `keep_mask`."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Drop elements in training, pass them on otherwise."""
+        if not self.training or self.p == 0.0:
+            return input
+        dropped, scale = drop(input, self.p)
+        return dropped * scale
+
+
+def attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **options: Any,
+) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention; with dropout its weights are dropped by `keep_mask`.
+
+    Decoders' attention without a mask, position biases and grouped heads stay with torch's own.
+
+    Args:
+        module: the attention layer.
+        query: shape (rows, heads, tokens, width), like `key` and `value`.
+        key: see `query`.
+        value: see `query`.
+        attention_mask: True, or 0.0, where a token may be attended to; broadcasts to the scores.
+        dropout: probability of dropping a weight.
+        scaling: factor of the scores; None is `1 / sqrt(width)`.
+        options: passed on where there is no dropout.
+
+    Returns:
+        Output of shape (rows, tokens, heads, width), and no weights.
+    """
+    causal = options.get("is_causal")
+    if causal is None:
+        causal = getattr(module, "is_causal", True)
+    special = (
+        (causal and attention_mask is None)
+        or options.get("position_bias") is not None
+        or getattr(module, "num_key_value_groups", 1) > 1
+    )
+    if dropout == 0.0 or special:
+        output, _ = sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
+        )
+        return output, None
+    factor = query.shape[-1] ** -0.5 if scaling is None else scaling
+    # The inputs have the precision of the pass already; softmax sums in fp32 within the kernel.
+    with torch.autocast(query.device.type, enabled=False):
+        scores = (query * factor) @ key.transpose(-2, -1)
+        if attention_mask is not None:
+            if attention_mask.stride(-2) == 0:  # padding alone: the same for every query
+                attention_mask = attention_mask[..., :1, :]
+            scores += additive(attention_mask, scores.dtype)
+        weights, scale = drop(functional.softmax(scores, dim=-1), dropout)
+        # Scaled after the product, which is smaller than the weights.
+        output = (weights @ value) * scale
+    return output.transpose(1, 2).contiguous(), None
+
+
+def install(model: PreTrainedModel, *, wrapped: nn.Module) -> None:
+    """Let a model on a CPU draw its dropout masks fast.
+
+    Args:
+        model: the Transformers model.
+        wrapped: the same, or PEFT's wrapper of it, whose dropout is meant as well.
+    """
+    for parent in list(wrapped.modules()):
+        for name, child in parent.named_children():
+            if type(child) is nn.Dropout:
+                setattr(parent, name, FastDropout(child.p))
+    attend_by(model, NAME, attention=attention, mask=sdpa_mask)

@@ -1,0 +1,1 @@
+"""What the runs support: verdicts, intervals, costs, quality and fairness. Imports no torch."""

@@ -1,0 +1,69 @@
+"""Differences in accuracy between the methods: one row a pair, its interval and its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from fairtune.analysis.comparison import pair_figures
+from fairtune.analysis.verdicts import PairVerdict
+from fairtune.charts.records import Record
+from fairtune.charts.style import INK, WIDTH, Look
+
+BAND, WHISKER = "#e3e1d3", "#0072B2"
+# A verdict without a winner is drawn hollow, so that grey print keeps it apart.
+DECIDED = "better"
+
+
+def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
+    """Dots with their 95% intervals, in points; the band is the margin of equivalence."""
+    figure = Figure(figsize=(WIDTH, 0.55 + 0.24 * len(records)), layout="constrained")
+    axes = figure.subplots()
+    margin = 100 * records[0]["margin"]
+    axes.axvspan(-margin, margin, color=BAND, linewidth=0)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for row, record in enumerate(records):
+        middle, low, high = (100 * record[key] for key in ("difference", "low", "high"))
+        fill = WHISKER if record["verdict"].endswith(DECIDED) else "white"
+        axes.errorbar(
+            middle, row, xerr=[[middle - low], [high - middle]], fmt="o", color=WHISKER,
+            markersize=5, markerfacecolor=fill, markeredgecolor=INK, markeredgewidth=0.6,
+            capsize=3, linewidth=1.4,
+        )  # fmt: skip
+        axes.annotate(
+            record["verdict"], (1.02, row), xycoords=("axes fraction", "data"), va="center",
+            annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(
+        range(len(records)), [record["pair"].replace(" - ", " − ") for record in records]
+    )
+    axes.set_ylim(len(records) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_signed))
+    axes.set_xlabel("difference in accuracy, points; band: margin")
+    return figure
+
+
+def _signed(points: float, _: int | None = None) -> str:
+    """Return a tick with its sign; zero has none."""
+    return f"{points:+g}".replace("-", "−") if points else "0"
+
+
+def records(found: Sequence[PairVerdict], *, margin: float) -> list[dict[str, Any]]:
+    """Return the verdicts as records, for the chart of intervals; shares between 0 and 1."""
+    return [
+        {"pair": f"{verdict.method_a} - {verdict.method_b}"}
+        | {
+            key: value
+            for key, value in pair_figures(verdict).items()
+            if key in ("difference", "low", "high", "verdict", "detectable")
+        }
+        | {"margin": margin}
+        for verdict in found
+    ]

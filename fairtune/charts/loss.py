@@ -1,0 +1,60 @@
+"""Training loss: a curve a method."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fairtune.charts.records import Record, colors
+from fairtune.charts.style import WIDTH, Look, grouped
+from fairtune.runs.record import Runs
+
+
+def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+    """Return method, step, epoch, loss and color: the training loss, mean over seeds at each step.
+
+    A step that some seed lacks is left out, so that a curve does not jump where one ends; so is a
+    loss that is not a number, as after a training that diverged.
+    """
+    color = colors(list(runs), palette)
+    records = []
+    for method, of_method in runs.items():
+        by_step: defaultdict[int, list[dict[str, float]]] = defaultdict(list)
+        for point in (point for run in of_method for point in run.history):
+            if point.get("loss") is not None and np.isfinite(point["loss"]):
+                by_step[int(point["step"])].append(point)
+        records += [
+            {
+                "method": method,
+                "step": step,
+                "epoch": round(float(points[0]["epoch"]), 3),
+                "loss": round(float(np.mean([point["loss"] for point in points])), 4),
+                "color": color[method],
+            }
+            for step, points in sorted(by_step.items())
+            if len(points) == len(of_method)
+        ]
+    return records
+
+
+def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
+    """One curve a method, told apart by dash as well as by colour."""
+    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    axes = figure.subplots()
+    for method, points in grouped(records, "method").items():
+        style = look[method]
+        axes.plot(
+            [point["step"] for point in points], [point["loss"] for point in points], label=method,
+            color=style.color, linestyle=style.dash, linewidth=1.2,
+            marker=style.marker if len(points) == 1 else None,
+        )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    axes.grid(axis="y")
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel("training loss (nats)")
+    axes.legend(handlelength=3.2)
+    return figure

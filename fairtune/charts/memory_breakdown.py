@@ -1,0 +1,79 @@
+"""What the memory holds: weights, gradients, optimizer state and the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from matplotlib.figure import Figure
+
+from fairtune.analysis.costs import all_have, means, reason
+from fairtune.charts.bars import end_labels, method_figure, wrapped
+from fairtune.charts.records import Record, seeds_text
+from fairtune.charts.style import Look, note_missing
+from fairtune.runs.record import Runs
+
+
+def records(runs: Runs) -> list[Record]:
+    """Return method, part, memory_mib, total_mib, label, panel and note: the stack, in order.
+
+    Weights, gradients and optimizer state are predicted from the parameters; the rest (activations
+    and workspace) is the measured peak of tensors less these, where every run has that peak.
+    """
+    measured = all_have(runs, lambda memory: memory.gpu_allocated_mib)
+    peaks = means(runs, lambda run: run.record.memory.gpu_allocated_mib) if measured else {}
+    panel = "predicted from the parameters, "
+    panel += "and the rest of the measured peak" if measured else "no activations"
+    lack = f"GPU not measured: {reason(runs, 'gpu_allocated_mib')}"
+    note = seeds_text(runs) if measured else lack
+    records = []
+    for method, of_method in runs.items():
+        predicted = of_method[0].record.predicted
+        total = peaks.get(method, predicted.total_mib)
+        parts = {
+            "weights": predicted.weights_mib,
+            "gradients": predicted.gradients_mib,
+            "optimizer state": predicted.optimizer_mib,
+            "activations and other": total - predicted.total_mib,
+        }
+        records += [
+            {
+                "method": method,
+                "part": part,
+                "memory_mib": round(size, 1),
+                "total_mib": round(total, 1),
+                "label": f"{total:,.0f} MiB",
+                "panel": panel,
+                "note": note,
+            }
+            for part, size in parts.items()
+            if size > 0
+        ]
+    return records
+
+
+PARTS = {
+    "weights": ("#12355b", ""),
+    "gradients": ("#3f7cac", "////"),
+    "optimizer state": ("#95bbd6", "...."),
+    "activations and other": ("#e3e1d3", ""),
+}
+
+
+def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
+    """Stacked bars, the parts in order."""
+    figure, rows = method_figure(look, extra=0.55)
+    axes = figure.axes[0]
+    filled = dict.fromkeys(rows, 0.0)
+    for record in records:
+        method, (color, hatch) = record["method"], PARTS[record["part"]]
+        axes.barh(
+            rows[method], record["memory_mib"], left=filled[method], height=0.62, color=color,
+            hatch=hatch, edgecolor="white", linewidth=0.5, label=record["part"],
+        )  # fmt: skip
+        filled[method] += record["memory_mib"]
+    end_labels(figure, {r["method"]: (r["total_mib"], r["label"]) for r in records}, rows)
+    axes.set_xlabel(wrapped(f"MiB, {records[0]['panel']} · {records[0]['note']}"))
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=2)
+    note_missing(axes, rows, records)
+    return figure

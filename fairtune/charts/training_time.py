@@ -1,0 +1,42 @@
+"""Training time: a bar a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from fairtune.analysis.costs import means
+from fairtune.analysis.formats import decimals
+from fairtune.charts.bars import horizontal_bars
+from fairtune.charts.records import Record, colors, seeds_text
+from fairtune.charts.style import Look
+from fairtune.runs.record import Runs
+
+
+def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+    """Return method, seconds, label, panel, note and color."""
+    color = colors(list(runs), palette)
+    note = f"{seeds_text(runs)}, on {_devices(runs)}"
+    seconds = means(runs, lambda run: run.record.times.train_seconds, digits=2)
+    return [
+        {
+            "method": method,
+            "seconds": value,
+            "label": f"{value:,.{decimals(value)}f} s",
+            "panel": "training loop alone",
+            "note": note,
+            "color": color[method],
+        }
+        for method, value in seconds.items()
+    ]
+
+
+def _devices(runs: Runs) -> str:
+    names = [run.record.device.name for of_method in runs.values() for run in of_method]
+    return " and ".join(dict.fromkeys(names))
+
+
+def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
+    """Bars from zero."""
+    return horizontal_bars(records, look, field="seconds", unit="training loop (s)")

@@ -1,0 +1,1 @@
+"""What every room needs: parameters, errors, files, paths, terminal; imports no other."""

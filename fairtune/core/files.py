@@ -1,0 +1,82 @@
+"""Write and read the pipeline's files, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fairtune.core.errors import UserError, obstacle
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON that never holds NaN, through a file beside it, so that no half file is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    half = path.with_name(path.name + ".part")
+    try:
+        half.write_text(text, encoding="utf-8")
+        os.replace(half, path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def read_json(path: Path, *, made_by: str) -> Any:
+    """Read a JSON file of an earlier stage.
+
+    Raises:
+        UserError: the file is missing or is not JSON; names the stage that makes it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `dvc repro {made_by}`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise UserError(f"{path}: not valid JSON; run `dvc repro --force {made_by}`") from None
+
+
+def read_table(path: Path, *, made_by: str) -> pa.Table:
+    """Read a Parquet file of an earlier stage.
+
+    Raises:
+        UserError: the file is missing or is not Parquet; names the stage that makes it.
+    """
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run `dvc repro {made_by}`") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if obstacle(error):
+            raise
+        raise UserError(f"{path}: not valid Parquet; run `dvc repro --force {made_by}`") from error
+
+
+@contextmanager
+def fresh_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of ``path`` only when the block succeeds.
+
+    What stood at ``path`` before is there again after any failure, also one between the two moves.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(path.name + ".part")
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(half, ignore_errors=True)
+    half.mkdir()
+    try:
+        yield half
+        shutil.rmtree(old, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
+        os.replace(half, path)
+    finally:
+        if old.exists() and not path.exists():
+            os.replace(old, path)
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,221 @@
+"""Read ``params.yaml``: typed, validated, each error in one line that names the key.
+
+This is the only module that reads the file. One class is one section; one field is one key, its
+meaning and unit in the line below it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from fairtune.core.errors import UserError, did_you_mean, one_line
+from fairtune.core.explain import explain
+from fairtune.core.method import METHOD_NAME, Method
+from fairtune.core.paths import PARAMS
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Count = Annotated[int, Field(ge=1)]
+Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A frozen section of the file; keys that it does not know are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+class Data(Section):
+    """Where the labelled texts come from."""
+
+    source: str = Field(min_length=1)
+    """A CSV, TSV, JSONL or Parquet file, `package:NAME/PATH` for one in a package, a folder in the
+    Hub's format, or a Hub dataset."""
+    config: str | None = None
+    """Name of the Hub dataset's configuration, where it has several."""
+    revision: str | None = None
+    """Commit of the Hub dataset."""
+    split: str = "train"
+    """Hub split that the training and validation rows are drawn from."""
+    test_split: str | None = None
+    """Hub split that the test rows are drawn from; null draws them from `split`."""
+    text_column: str = "text"
+    """Column that holds the text."""
+    label_column: str = "label"
+    """Column that holds the class: a string or a whole number."""
+    label_names: list[str] | None = None
+    """Names to show for the classes, in the sorted order of their labels; null shows the labels."""
+    where: dict[str, str | int | bool] = Field(default_factory=dict)
+    """Keep only the rows whose columns have these values."""
+
+
+class Subset(Section):
+    """How many rows each split gets."""
+
+    train: Count
+    """Rows to train on."""
+    validation: Count
+    """Rows to choose hyperparameters on."""
+    test: Count
+    """Rows that accuracy is measured on."""
+    seed: Seed = 42
+    """Seed of the draw."""
+
+
+class Model(Section):
+    """The pretrained encoder."""
+
+    name: str = Field(min_length=1)
+    """A folder, `package:NAME/PATH` for a folder of a package, or a Hub model."""
+    revision: str | None = None
+    """Commit of the Hub model."""
+    head: list[str] | None = None
+    """Modules that make up the classification head; null finds them."""
+
+
+class Encode(Section):
+    """How texts become token ids."""
+
+    max_length: int = Field(ge=4)
+    """Tokens after which a text is cut off, special tokens included."""
+
+
+class Train(Section):
+    """What all methods share in training."""
+
+    epochs: Count
+    """Passes over the training rows."""
+    batch_size: Count
+    """Rows in a training step."""
+    evaluation_batch_size: Count = 64
+    """Rows in a forward pass of an evaluation."""
+    warmup: Fraction = 0.06
+    """Share of the steps over which the learning rate rises to its peak."""
+    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    """Course of the learning rate after the warm-up."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    """Norm that gradients are clipped to."""
+    group_by_length: bool = True
+    """Put texts of like length into one batch, so that fewer tokens are padding."""
+    validate_every_epoch: bool = True
+    """Measure validation accuracy after each epoch (off the clock), not only after the last."""
+    logging_steps: Count = 10
+    """Steps between two points of the loss curve."""
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """Where to train; auto takes CUDA, then MPS, then the CPU."""
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    """Arithmetic of the forward and backward pass; auto takes bf16 where the hardware has it."""
+    cuda_graphs: Literal["auto", "on", "off"] = "auto"
+    """Replay the training step as a CUDA graph; auto does so on CUDA in bf16 or fp32."""
+    allow_busy_gpu: bool = False
+    """Train although another process uses the GPU; the run record then says so."""
+
+
+class Compare(Section):
+    """How the methods are set side by side."""
+
+    margin: float = Field(default=0.01, gt=0.0, lt=0.5)
+    """Difference in accuracy below which two methods count as equivalent."""
+    resamples: int = Field(default=10_000, ge=1_000)
+    """Bootstrap resamples of each interval."""
+    palette: list[Color] = Field(min_length=1)
+    """Colours of the methods, in their order; used again from the start when they run out."""
+
+
+class Report(Section):
+    """The title block of the report."""
+
+    title: str = Field(min_length=1)
+    """Title of the paper."""
+    author: str = Field(min_length=1)
+    """Author or team."""
+    affiliation: str = ""
+    """Where the author works; may stay empty."""
+
+
+class Params(Section):
+    """The whole file."""
+
+    data: Data
+    subset: Subset
+    model: Model
+    encode: Encode
+    train: Train
+    seeds: list[Seed] = Field(min_length=1)
+    """One training of each method for each seed."""
+    methods: dict[str, Method] = Field(min_length=1)
+    """The methods compared, by name."""
+    compare: Compare
+    report: Report
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"a seed stands twice in {seeds}; each must differ")
+        return seeds
+
+    @field_validator("methods")
+    @classmethod
+    def _names_fit(cls, methods: dict[str, Method]) -> dict[str, Method]:
+        for name in methods:
+            if not METHOD_NAME.match(name):
+                raise ValueError(
+                    f"'{name}' cannot name a method; use small letters, digits and '_'"
+                )
+        return methods
+
+    def method(self, name: str) -> Method:
+        """Return the block of one method.
+
+        Raises:
+            UserError: the file has no such method.
+        """
+        if name not in self.methods:
+            raise UserError(f"no method '{name}' under methods; {did_you_mean(name, self.methods)}")
+        return self.methods[name]
+
+
+def load(path: Path = PARAMS) -> Params:
+    """Read and validate a parameter file.
+
+    Raises:
+        UserError: the file is missing, is not YAML or has a key or value that is not right.
+    """
+    document = _read(path)
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: expected sections such as data, subset and methods; found none")
+    try:
+        return Params.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error.errors(), document, Params)}") from None
+
+
+def _read(path: Path) -> Any:
+    """Return the file's content: YAML 1.2, in which 1e-4 is a number."""
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: not found; copy a preset, such as studies/embedded.yaml"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or one_line(error)
+        raise UserError(f"{line}: not valid YAML: {problem}") from None

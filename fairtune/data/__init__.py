@@ -1,0 +1,1 @@
+"""From a corpus to token ids: reading, cleaning, drawing the splits, tokenization."""

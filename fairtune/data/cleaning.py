@@ -1,0 +1,99 @@
+"""Clean labelled texts: line breaks, empty, repeated and contradictory rows, class names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from datasets import ClassLabel, Dataset, Features, Value
+
+from fairtune.core.errors import UserError
+from fairtune.data.corpus import COLUMNS
+
+# A match begins where white space does, so that a long run of blanks is walked through once.
+BREAK = re.compile(r"(?<!\s)\s*(?:<br\s*/?>\s*)+", flags=re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """Rows left out of the corpus, counted by reason."""
+
+    empty: int
+    """Rows without a text or a label."""
+    duplicates: int
+    """Later copies of a text that occurs before with the same label."""
+    contradictions: int
+    """All copies of a text that occurs with different labels."""
+
+    def __str__(self) -> str:
+        """Return the counts in words, those of nothing left out."""
+        return ", ".join(f"{count:,} {why}" for why, count in asdict(self).items() if count)
+
+
+def clean(
+    corpus: Mapping[str, Dataset], *, label_names: list[str] | None = None
+) -> tuple[dict[str, Dataset], Dropped]:
+    """Treat HTML line breaks as white space and drop empty, repeated and contradictory rows.
+
+    Copies are looked for across all the splits given: a text never stands in two of them.
+
+    Raises:
+        UserError: fewer than two classes are left, or the names given are too few or too many.
+    """
+    rows = [
+        (split, row_id, BREAK.sub(" ", text or "").strip(), label)
+        for split, part in corpus.items()
+        for row_id, text, label in zip(*(part[name][:] for name in COLUMNS), strict=True)
+    ]
+    seen: dict[str, set[str]] = {}
+    for _, _, text, label in rows:
+        if text and label is not None:
+            seen.setdefault(text, set()).add(label)
+    labels = sorted({label for of_text in seen.values() for label in of_text}, key=_natural)
+    names = _names(labels, label_names)
+    kept: dict[str, list[tuple[str, str, int]]] = {split: [] for split in corpus}
+    dropped = Counter(empty=0, duplicates=0, contradictions=0)
+    for split, row_id, text, label in rows:
+        if not text or label is None:
+            dropped["empty"] += 1
+        elif text not in seen:
+            dropped["duplicates"] += 1
+        elif len(seen[text]) > 1:
+            dropped["contradictions"] += 1
+        else:
+            del seen[text]
+            kept[split].append((row_id, text, labels.index(label)))
+    pools = {split: _pool(part, names) for split, part in kept.items()}
+    return pools, Dropped(**dropped)
+
+
+def _pool(rows: list[tuple[str, str, int]], names: list[str]) -> Dataset:
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
+    kinds = (Value("string"), Value("string"), ClassLabel(names=names))
+    return Dataset.from_dict(
+        dict(zip(COLUMNS, columns, strict=True)),
+        features=Features(dict(zip(COLUMNS, kinds, strict=True))),
+    )
+
+
+def _names(labels: list[str], names: list[str] | None) -> list[str]:
+    """Return the names to show for the classes."""
+    if len(labels) < 2:
+        raise UserError(
+            "data.label_column: a comparison needs two classes or more; found "
+            f"{repr(labels[0]) + ' alone' if labels else 'no label'}"
+        )
+    if names is not None and (len(names) != len(labels) or len(set(names)) != len(names)):
+        raise UserError(
+            f"data.label_names: {names} is not right; expected {len(labels)} different names, for "
+            f"{', '.join(labels)} in this order"
+        )
+    return names or labels
+
+
+def _natural(label: str) -> tuple[bool, int, str]:
+    """Sort whole numbers by value and before words."""
+    number = int(label) if re.fullmatch(r"[+-]?[0-9]{1,18}", label) else None
+    return (number is None, number or 0, label)

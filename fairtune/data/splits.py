@@ -1,0 +1,147 @@
+"""Draw stratified, seeded, disjoint train / validation / test rows from a corpus."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from numpy.typing import NDArray
+
+from fairtune.core.errors import UserError
+from fairtune.core.params import Data, Subset
+from fairtune.core.paths import SPLITS
+from fairtune.data.cleaning import Dropped, clean
+from fairtune.data.corpus import read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Three disjoint draws from one corpus."""
+
+    train: Dataset
+    validation: Dataset
+    test: Dataset
+    dropped: Dropped
+
+    def named(self) -> dict[str, Dataset]:
+        """Return the three by name."""
+        return {name: getattr(self, name) for name in SPLITS}
+
+
+def draw(data: Data, subset: Subset) -> Splits:
+    """Read the corpus and draw the three splits.
+
+    The test rows are drawn first, then the validation rows: with the same seed, a study of fewer
+    training rows has the same test and validation rows, and its training rows are among the others.
+
+    Raises:
+        UserError: the source, a column or a number of rows is not right.
+    """
+    test_split = data.test_split or data.split
+    corpus = {split: read(data, split) for split in dict.fromkeys([data.split, test_split])}
+    pools, dropped = clean(corpus, label_names=data.label_names)
+    sizes: dict[str, dict[str, int]] = {split: {} for split in pools}
+    sizes[test_split] |= {"test": subset.test}
+    sizes[data.split] |= {"validation": subset.validation, "train": subset.train}
+    parts: dict[str, Dataset] = {}
+    for split, pool in pools.items():
+        where = f"split '{split}' of '{data.source}'"
+        where += f" after dropping {dropped}" if str(dropped) else ""
+        parts |= divide(pool, sizes[split], seed=subset.seed, where=where)
+    return Splits(**parts, dropped=dropped)
+
+
+def divide(
+    pool: Dataset, sizes: dict[str, int], *, seed: int, where: str = "the corpus"
+) -> dict[str, Dataset]:
+    """Draw disjoint sets of these sizes that hold the classes in the pool's proportions.
+
+    Raises:
+        UserError: the pool has too few rows, or too few of one class.
+    """
+    labels = np.array(pool["label"][:])
+    names = pool.features["label"].names
+    left = np.bincount(labels, minlength=len(names))
+    _check(left, names, sizes, where=where)
+    generator = np.random.default_rng(seed)
+    queues = [generator.permutation(np.flatnonzero(labels == label)) for label in range(len(names))]
+    parts = {}
+    for later, (name, size) in zip(reversed(range(len(sizes))), sizes.items(), strict=True):
+        share = shares(left, size, later=later)
+        rows = np.concatenate([queue[:n] for queue, n in zip(queues, share, strict=True)])
+        queues = [queue[n:] for queue, n in zip(queues, share, strict=True)]
+        left = left - share
+        parts[name] = pool.select(generator.permutation(rows))
+    return parts
+
+
+def shares(left: NDArray[np.int64], size: int, *, later: int) -> NDArray[np.int64]:
+    """Return how many rows of each class a set of this size gets, by largest remainder.
+
+    Each class gets one row at least, and keeps one for each of the sets drawn `later`.
+    """
+    exact = size * left / left.sum()
+    counts: NDArray[np.int64] = np.clip(np.floor(exact).astype(np.int64), 1, left - later)
+    while gap := size - int(counts.sum()):
+        step = 1 if gap > 0 else -1
+        free = counts < left - later if gap > 0 else counts > 1
+        counts[np.where(free, step * (exact - counts), -np.inf).argmax()] += step
+    return counts
+
+
+def _check(
+    counts: NDArray[np.int64], names: list[str], sizes: dict[str, int], *, where: str
+) -> None:
+    """Refuse sizes that the pool cannot meet."""
+    asked, there = sum(sizes.values()), int(counts.sum())
+    if asked > there:
+        keys = " + ".join(f"subset.{name}" for name in reversed(sizes))
+        raise UserError(f"{keys}: {asked:,} rows are asked for; {where} has {there:,}")
+    smallest = min(sizes, key=lambda name: sizes[name])
+    if sizes[smallest] < len(names):
+        raise UserError(
+            f"subset.{smallest}: {sizes[smallest]} is too few; with {len(names)} classes, each "
+            f"split needs {len(names)} rows or more"
+        )
+    rare = int(counts.argmin())
+    if counts[rare] < len(sizes):
+        raise UserError(
+            f"data.label_column: class '{names[rare]}' has {counts[rare]} of the {there:,} rows; "
+            f"each of {', '.join(reversed(sizes))} needs one: add rows, or leave the class out"
+        )
+
+
+def content_hash(rows: Dataset) -> str:
+    """Return the SHA-256 of a split's ids, texts and labels, in order."""
+    digest = hashlib.sha256()
+    for row_id, text, label in zip(rows["row_id"], rows["text"], rows["label"], strict=True):
+        digest.update(f"{row_id}\x1f{text}\x1f{label}\x1e".encode())
+    return digest.hexdigest()
+
+
+def manifest(splits: Splits, data: Data, subset: Subset) -> dict[str, Any]:
+    """Return what a reader needs to know about the draw, row ids included."""
+    parts = splits.named()
+    names: list[str] = splits.train.features["label"].names
+    counts = {name: Counter(rows["label"]) for name, rows in parts.items()}
+    hashes = {name: content_hash(rows) for name, rows in parts.items()}
+    return {
+        "source": data.model_dump(),
+        "seed": subset.seed,
+        "labels": names,
+        "dropped": asdict(splits.dropped),
+        "sha256": hashlib.sha256("".join(hashes.values()).encode()).hexdigest(),
+        "splits": {
+            name: {
+                "rows": len(rows),
+                "label_counts": {label: counts[name][n] for n, label in enumerate(names)},
+                "sha256": hashes[name],
+                "row_ids": list(rows["row_id"]),
+            }
+            for name, rows in parts.items()
+        },
+    }

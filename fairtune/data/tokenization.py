@@ -1,0 +1,151 @@
+"""Turn texts into token ids, once for all methods: the token cache."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from fairtune.core.errors import UserError
+from fairtune.core.params import Model
+from fairtune.core.sources import reading
+
+# Bounds the memory that one call's `Encoding` objects take; larger is no faster.
+CHUNK = 2_000
+# A real vocabulary has more tokens, letters alone. Where its files are missing, Transformers makes
+# a tokenizer of special tokens, to which every word is unknown, and says nothing.
+LEAST = 32
+# Tokenizers without a limit of their own report a number of this size or more.
+NO_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """Token ids of some texts, in their order."""
+
+    ids: list[list[int]]
+    """Ids of each text, special tokens included, at most `max_length`."""
+    truncated: int
+    """Number of texts that were cut off."""
+
+
+def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
+    """Load the model's tokenizer from a folder, a package or the Hub.
+
+    Its `model_max_length` is what both the tokenizer and the model can take.
+
+    Raises:
+        UserError: there is none, it cannot be read, it has no padding token, or the model has no
+            room for all its tokens.
+    """
+    logging.set_verbosity_error()
+    with reading(model.name, model.revision, key="model.name") as source:
+        options = {"revision": model.revision, "trust_remote_code": False}
+        config = AutoConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    if len(tokenizer) < LEAST:
+        raise UserError(f"model.name: '{model.name}' has no tokenizer: no vocabulary is there")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"model.name: the tokenizer of '{model.name}' has no padding token")
+    # Ids and positions beyond the model's tables would only fail in training, and on a GPU without
+    # a word about the cause. Many tokenizers have no limit of their own.
+    if len(tokenizer) > config.vocab_size:
+        raise UserError(
+            f"model.name: the tokenizer of '{model.name}' has {len(tokenizer):,} tokens and its "
+            f"model {config.vocab_size:,}: they do not belong together"
+        )
+    # How it was found is no part of the tokenizer; saved, it would change the cache's hash.
+    for key in ("is_local", "local_files_only", "name_or_path"):
+        tokenizer.init_kwargs.pop(key, None)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, positions(config.to_dict()))
+    return tokenizer
+
+
+def positions(config: Mapping[str, Any]) -> int:
+    """Return how many tokens a model's table of positions holds; NO_LIMIT without a table."""
+    count = int(config.get("max_position_embeddings") or 0)
+    # DeBERTa's positions are relative unless it says that it adds them to its input.
+    if count <= 0 or config.get("position_biased_input") is False:
+        return NO_LIMIT
+    if config.get("model_type") in POSITIONS_FROM_PADDING:
+        count -= int(config.get("pad_token_id") or 0) + 1
+    return count
+
+
+def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
+    """Refuse a length that the model cannot take.
+
+    Raises:
+        UserError: `max_length` is beyond the limit.
+    """
+    limit = tokenizer.model_max_length
+    if max_length > limit and limit < NO_LIMIT:
+        raise UserError(
+            f"encode.max_length: {max_length} is beyond what the model takes; at most {limit}"
+        )
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int) -> Tokens:
+    """Tokenize and truncate texts; padding is left to the batch."""
+    ids: list[list[int]] = []
+    truncated = 0
+    for start in range(0, len(texts), CHUNK):
+        chunk = list(texts[start : start + CHUNK])
+        batch = tokenizer(
+            chunk,
+            truncation=True,
+            max_length=max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+        ids.extend(batch["input_ids"])
+        if tokenizer.is_fast:
+            truncated += sum(bool(encoding.overflowing) for encoding in batch.encodings or [])
+        else:
+            whole = tokenizer(chunk, truncation=False)["input_ids"]
+            truncated += sum(len(row) > max_length for row in whole)
+    return Tokens(ids=ids, truncated=truncated)
+
+
+def summary(tokens: Tokens) -> dict[str, Any]:
+    """Return the lengths in tokens and the share of texts that were cut off."""
+    lengths = np.array([len(row) for row in tokens.ids])
+    return {
+        "rows": len(lengths),
+        "tokens": int(lengths.sum()),
+        "mean_length": round(float(lengths.mean()), 1),
+        "median_length": int(np.median(lengths)),
+        "longest": int(lengths.max()),
+        "truncated_share": round(tokens.truncated / len(lengths), 4),
+    }
+
+
+def folder_hash(folder: Path) -> str:
+    """Return the SHA-256 of the names and contents of a folder's files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+# They number positions from the padding token's id on: RoBERTa's table of 514 holds 512 tokens.
+POSITIONS_FROM_PADDING = {
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+    "camembert",
+    "mpnet",
+    "longformer",
+    "data2vec-text",
+    "ibert",
+}

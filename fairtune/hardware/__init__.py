@@ -1,0 +1,1 @@
+"""The device that a training runs on, and what time, memory and energy it took there."""

@@ -1,0 +1,1 @@
+"""The model that a method trains: loaded, adapted, counted and audited."""

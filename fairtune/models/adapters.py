@@ -1,0 +1,136 @@
+"""Add a PEFT adapter to a model, from a method's block of parameters."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, TaskType, get_peft_model
+from peft.utils import PeftType
+from torch import nn
+from transformers import PreTrainedModel
+
+from fairtune.core.errors import UserError, did_you_mean, one_line
+from fairtune.core.method import Method
+from fairtune.models.pretrained import inside
+from fairtune.models.roles import pattern, shapes
+
+A_NUMBER = "a number, without quotes"
+# Fields of PEFT with these types; others take several kinds and are left to PEFT.
+KINDS: dict[str, tuple[Any, str]] = {
+    "int": ((int, float), A_NUMBER),
+    "float": ((int, float), A_NUMBER),
+    "bool": (bool, "true or false"),
+}
+# What fairtune itself sets in PEFT's configuration.
+RESERVED = {
+    "peft_type",
+    "task_type",
+    "modules_to_save",
+    "inference_mode",
+    "base_model_name_or_path",
+    "revision",
+    "auto_mapping",
+    "peft_version",
+}
+
+
+def adapter_config(
+    method: Method, *, name: str, head: list[str], model: PreTrainedModel
+) -> PeftConfig:
+    """Return PEFT's configuration for a method's block.
+
+    Args:
+        method: the block; it names an adapter.
+        name: the method's name, for errors.
+        head: modules of the classification head.
+        model: the model or its outline.
+
+    Raises:
+        UserError: the adapter, a keyword or a value is not one of PEFT's.
+    """
+    kinds = {kind.value.lower(): kind for kind in PEFT_TYPE_TO_CONFIG_MAPPING}
+    kind = kinds.get(str(method.adapter).lower())
+    if kind is None:
+        raise UserError(
+            f"methods.{name}.adapter: PEFT has no '{method.adapter}'; "
+            f"{did_you_mean(str(method.adapter), kinds)}"
+        )
+    config_class = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
+    # With or without postponed annotations, "int" is an int.
+    fields = {
+        field.name: getattr(field.type, "__name__", str(field.type))
+        for field in dataclasses.fields(config_class)
+    }
+    keywords = dict(method.keywords)
+    _check_keys(keywords, fields, method, name=name)
+    roles_of = {"target_modules": method.targets, "feedforward_modules": method.feedforward}
+    for key, roles in roles_of.items():
+        if roles is None:
+            continue
+        if key not in fields:
+            raise UserError(f"methods.{name}: the adapter '{method.adapter}' takes no {key}")
+        keywords[key] = pattern(
+            model.config.model_type, roles, modules=encoder_modules(model, head), method=name
+        )
+    _check_pattern(keywords.get("target_modules"), model, head, name=name)
+    if "modules_to_save" in fields:
+        keywords["modules_to_save"] = list(head)
+    try:
+        return config_class(task_type=TaskType.SEQ_CLS, **keywords)
+    except Exception as error:  # also of a library that an adapter asks for
+        raise UserError(f"methods.{name}: {one_line(error)}") from error
+
+
+def _check_keys(
+    keywords: dict[str, Any], fields: dict[str, str], method: Method, *, name: str
+) -> None:
+    """Refuse a keyword that PEFT does not know, or that fairtune sets, or text for a number."""
+    for key, value in keywords.items():
+        if key in RESERVED:
+            raise UserError(f"methods.{name}.{key}: fairtune sets this itself; drop the key")
+        if key not in fields:
+            known = {*fields, *Method.model_fields} - RESERVED
+            hint = did_you_mean(key, known)
+            raise UserError(f"methods.{name}.{key}: unknown key for {method.adapter}; {hint}")
+        kinds, right = KINDS.get(fields[key], (object, ""))
+        if not isinstance(value, kinds) or (isinstance(value, bool) and right == A_NUMBER):
+            raise UserError(f"methods.{name}.{key}: {value!r} is not right; expected {right}")
+
+
+def _check_pattern(targets: Any, model: nn.Module, head: list[str], *, name: str) -> None:
+    """Refuse a pattern that is no regular expression, or that matches no module."""
+    if not isinstance(targets, str) or targets == "all-linear":
+        return
+    key = f"methods.{name}.target_modules: '{targets}'"
+    try:
+        found = any(re.fullmatch(targets, module) for module, _ in model.named_modules())
+    except re.error as error:
+        raise UserError(f"{key} is no regular expression: {error}") from error
+    if not found:
+        modules = ", ".join(shapes(encoder_modules(model, head)))
+        raise UserError(f"{key} matches none of the model's modules: {modules}")
+
+
+def encoder_modules(model: nn.Module, head: list[str]) -> list[str]:
+    """Return the names of the linear modules outside the head."""
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return [name for name in names if not inside(name, head)]
+
+
+def add_adapter(model: PreTrainedModel, config: PeftConfig, *, name: str, head: list[str]) -> Any:
+    """Freeze the encoder and add the adapter; the head stays trainable.
+
+    Raises:
+        UserError: PEFT cannot apply a value, or no module matches.
+    """
+    modules = shapes(encoder_modules(model, head))
+    try:
+        return get_peft_model(model, config)
+    # A keyword of a wrong type fails wherever PEFT first uses it, with any kind of error.
+    except Exception as error:
+        line = f"methods.{name}: {one_line(error)[:200].rstrip('.')}"
+        if "target" in line.lower():
+            line += f"; set methods.{name}.target_modules; the model has {', '.join(modules)}"
+        raise UserError(line) from error

@@ -1,0 +1,49 @@
+"""Predict the memory that training holds at all times, from parameters and dtypes alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from fairtune.runs.record import Breakdown
+
+MIB = 2**20
+# AdamW keeps two moments of each trained parameter (Loshchilov and Hutter, 2019, algorithm 2).
+ADAMW_STATES = 2
+
+
+def predict(model: nn.Module) -> Breakdown:
+    """Return weights, gradients and AdamW's state of a model, in MiB.
+
+    Counts what the process holds: PEFT's frozen copy of the head and the constants of 4-bit
+    blocks included. Activations and workspace are not predicted.
+    """
+    parameters = list(model.parameters())
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    weights = sum(stored_bytes(parameter) for parameter in parameters)
+    gradients = sum(parameter.numel() * parameter.element_size() for parameter in trained)
+    return Breakdown(
+        weights_mib=round(weights / MIB, 2),
+        gradients_mib=round(gradients / MIB, 2),
+        optimizer_mib=round(ADAMW_STATES * gradients / MIB, 2),
+    )
+
+
+def stored_bytes(parameter: nn.Parameter) -> int:
+    """Return the bytes of a parameter, the quantisation constants of a 4-bit one included."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() * parameter.element_size() + _constants(state)
+
+
+def _constants(state: Any) -> int:
+    """Return the bytes of a quantisation state: the scales, and the scales' own scales."""
+    if state is None:
+        return 0
+    own = sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in (getattr(state, name, None) for name in ("absmax", "code", "offset"))
+        if isinstance(tensor, torch.Tensor)
+    )
+    return own + _constants(getattr(state, "state2", None))

@@ -1,0 +1,195 @@
+"""Load a pretrained encoder with a classification head, its weights stored as a method says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+
+from fairtune.core.errors import UserError, did_you_mean
+from fairtune.core.method import Method
+from fairtune.core.params import Model
+from fairtune.core.sources import reading
+from fairtune.hardware.device import Choice
+from fairtune.models.roles import shapes
+
+# More missing kinds of modules than this are another architecture, not a missing pooler.
+FEW = 4
+
+
+def load_config(model: Model, *, labels: int) -> PretrainedConfig:
+    """Load the model's configuration, for one out of this number of classes."""
+    with reading(model.name, model.revision, key="model.name") as source:
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            source,
+            revision=model.revision,
+            num_labels=labels,
+            problem_type="single_label_classification",
+            trust_remote_code=False,
+        )
+    return config
+
+
+def outline(config: PretrainedConfig) -> PreTrainedModel:
+    """Return the model without its weights: modules and shapes alone.
+
+    Raises:
+        UserError: there is no sequence classification for this type of model.
+    """
+    with torch.device("meta"):
+        try:
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+        except ValueError as error:
+            raise UserError(
+                f"model.name: Transformers has no sequence classification for a model of type "
+                f"'{config.model_type}'; choose an encoder such as BERT or RoBERTa"
+            ) from error
+    return model
+
+
+def find_head(model: PreTrainedModel, wanted: Sequence[str] | None = None) -> list[str]:
+    """Return the modules that make up the classification head.
+
+    They are those outside the encoder that have parameters, or those `wanted`.
+
+    Raises:
+        UserError: one of `wanted` is not there, or one of the head is left out: a quantised method
+            would store it in 4 bits and never train it.
+    """
+    encoder = model.base_model_prefix
+    children = [name for name, child in model.named_children() if _trainable(child)]
+    outside = [name for name in children if name != encoder]
+    known = {name for name, module in model.named_modules() if name and _trainable(module)}
+    if wanted is None:
+        if encoder not in known:
+            raise UserError(
+                f"model.head: a {type(model).__name__} does not tell its encoder from its head; "
+                f"set model.head to some of {', '.join(outside)}"
+            )
+        return outside
+    for name in wanted:
+        if name not in known:
+            hint = did_you_mean(name, known).partition("known:")[0]
+            raise UserError(
+                f"model.head: no module '{name}' with parameters; {hint}found: {', '.join(outside)}"
+            )
+    left_out = [name for name in outside if encoder in known and not inside(name, wanted)]
+    if left_out:
+        raise UserError(
+            f"model.head: {list(wanted)} leaves out {', '.join(left_out)}, which would stay "
+            "frozen; add it, or drop the key"
+        )
+    return list(wanted)
+
+
+def _trainable(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters())
+
+
+def inside(key: str, modules: Iterable[str]) -> bool:
+    """Return whether a module or parameter is one of `modules` or lies in one."""
+    return any(key == module or key.startswith(f"{module}.") for module in modules)
+
+
+def load_base(
+    model: Model, method: Method, *, config: PretrainedConfig, head: list[str], device: Choice
+) -> tuple[PreTrainedModel, list[str]]:
+    """Load the encoder in fp32, or its linear layers in 4 bits, with its classification head.
+
+    Returns:
+        The model, and the names of the head's parameters that the checkpoint does not hold.
+
+    Raises:
+        UserError: the weights cannot be had, or weights outside the head are missing in them.
+    """
+    quantization = quantized(method, head=head, device=device)
+    with reading(model.name, model.revision, key="model.name") as source, _safe(model):
+        loaded, report = AutoModelForSequenceClassification.from_pretrained(
+            source,
+            revision=model.revision,
+            config=config,
+            dtype=torch.float32,
+            quantization_config=quantization,
+            device_map={"": device.torch_device} if quantization else None,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    new = sorted([*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
+    _check_encoder(model, new, head)
+    placed = loaded.to(device.torch_device) if quantization is None else loaded
+    return placed, new
+
+
+@contextmanager
+def _safe(model: Model) -> Iterator[None]:
+    """Say what to do about a model whose weights are pickled: a pickle can run code."""
+    try:
+        yield
+    except OSError as error:
+        # The file alone is meant, not what the file holds or the way to it.
+        if "no file named" not in str(error) and "have a file named" not in str(error):
+            raise
+        raise UserError(
+            f"model.name: '{model.name}' has no weights in safetensors; pickled ones (.bin) are "
+            "not read, as they can run code: save the model anew with `save_pretrained`"
+        ) from error
+
+
+def quantized(method: Method, *, head: list[str], device: Choice) -> BitsAndBytesConfig | None:
+    """Return how to store the frozen weights in 4 bits; None leaves them as they are."""
+    if method.quantize is None:
+        return None
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=method.quantize,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=device.dtype,
+        # Serves 4-bit as well. It replaces the default list, which knows no encoder's head.
+        llm_int8_skip_modules=head,
+    )
+
+
+def _check_encoder(model: Model, new: list[str], head: list[str]) -> None:
+    """Refuse a checkpoint that lacks weights outside the head."""
+    missing = sorted({key.rpartition(".")[0] for key in new if not inside(key, head)})
+    kinds = shapes(missing)
+    if len(kinds) > FEW:
+        raise UserError(
+            f"model.name: '{model.name}' has no weights for {len(missing)} modules of its encoder "
+            f"({', '.join(kinds[:FEW])}, ...): its config.json is of another model"
+        )
+    if missing:
+        raise UserError(
+            f"model.head: '{model.name}' has no weights for {', '.join(missing)}; frozen, they "
+            f"would stay random: set model.head to [{', '.join([*missing, *head])}] to train them"
+        )
+
+
+def draw(model: PreTrainedModel, names: Iterable[str], *, seed: int) -> None:
+    """Draw these parameters anew on the CPU: normal weights, biases of zero.
+
+    Loading draws them too, but from random numbers whose use depends on how the other weights are
+    stored: without this, a quantised model would begin with another head.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    std = getattr(model.config, "initializer_range", None) or 0.02
+    for name in names:
+        parameter = model.get_parameter(name)
+        drawn = torch.zeros(parameter.shape)
+        if name.endswith("weight") and parameter.dim() > 1:
+            drawn.normal_(0.0, std, generator=generator)
+        elif name.endswith("weight"):
+            drawn.fill_(1.0)  # the scale of a normalisation layer
+        with torch.no_grad():
+            parameter.copy_(drawn)

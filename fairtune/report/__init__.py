@@ -1,0 +1,1 @@
+"""Sentences, tables and the paper, from what the pipeline wrote."""

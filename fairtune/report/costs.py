@@ -1,0 +1,194 @@
+"""Sentences on what the methods cost, and on what is gained in one quantity and lost in another."""
+
+from __future__ import annotations
+
+from fairtune.report.study import SAME, Evidence
+from fairtune.report.wording import (
+    capital,
+    listing,
+    mebibytes,
+    method,
+    methods,
+    number,
+    percent,
+    points,
+    relative,
+    seconds,
+)
+
+FORMATS = {"time": seconds, "memory": mebibytes, "parameters": number, "shipped": mebibytes}
+
+
+def extremes(evidence: Evidence, cost: str) -> str:
+    """Return who costs least and who most, or that all cost alike."""
+    name, values = evidence.costs[cost]
+    show = FORMATS[cost]
+    least, most = min(values, key=lambda m: values[m]), max(values, key=lambda m: values[m])
+    if len(values) == 1:
+        return f"The {name} of {method(least)} is {show(values[least])}."
+    if values[most] <= values[least] * (1 + SAME):
+        return f"The {name} is much the same for all methods ({show(values[least])})."
+    return (
+        f"The {name} is lowest for {method(least)} ({show(values[least])}) and highest for "
+        f"{method(most)} ({show(values[most])}, {relative(values[most], values[least])})."
+    )
+
+
+def memory_note(evidence: Evidence) -> str:
+    """Return what was measured as memory, and that GPU memory was not where it was not."""
+    if evidence.on_gpu:
+        return ""
+    reason = evidence.first.memory.unavailable.get("gpu_memory_mib", "no reason recorded")
+    return (
+        f"GPU memory was not measured ({reason}); memory below is the peak host memory of the "
+        "training process."
+    )
+
+
+def memory_source(evidence: Evidence) -> str:
+    """Return which peak is shown as memory, and who counts it."""
+    return {
+        "gpu_memory_mib": "the peak that the process holds on the device, as the driver reports it",
+        "gpu_allocated_mib": "the peak that tensors occupy on the device, as torch counts it",
+        "host_memory_mib": "the peak resident memory of the training process",
+    }[evidence.memory_key]
+
+
+def against_baseline(evidence: Evidence) -> list[str]:
+    """Return a sentence a method on what it saves and costs against the baseline."""
+    base = evidence.baseline
+    return [_trade(evidence, name, base) for name in evidence.names if name != base]
+
+
+def _trade(evidence: Evidence, name: str, base: str) -> str:
+    """Return gains before losses, then the verdict on accuracy."""
+    gains: list[str] = []
+    losses: list[str] = []
+    level: list[str] = []
+    for cost in ("memory", "time"):
+        what, values = evidence.costs[cost]
+        ratio = values[name] / values[base]
+        clause = f"{relative(values[name], values[base])} {what}"
+        if abs(ratio - 1) <= SAME or "about" in clause:
+            level.append(what)
+        else:
+            (gains if ratio < 1 else losses).append(clause)
+    said = f"Against {method(base)}, {method(name)} "
+    if gains and losses:
+        said += f"takes {listing(gains)} but {listing(losses)}"
+    elif gains or losses:
+        said += f"takes {listing(gains or losses)}"
+        said += f" and about the same {listing(level)}" if level else ""
+    else:
+        said += f"takes about the same {listing(level)}"
+    return f"{said}; {_accuracy(evidence, name, base)}."
+
+
+def _accuracy(evidence: Evidence, name: str, base: str) -> str:
+    pair = evidence.pair(name, base)
+    if pair.winner == name:
+        return f"it is more accurate by {points(pair.difference)}"
+    if pair.winner == base:
+        return f"it is less accurate by {points(pair.difference)}"
+    if pair.verdict == "equivalent":
+        return "the accuracies are equivalent"
+    return "the study cannot tell the accuracies apart"
+
+
+def storage(evidence: Evidence) -> list[str]:
+    """Return what 4-bit weights change, for methods that differ from another in nothing else."""
+    said = []
+    for name in evidence.names:
+        twin = _twin(evidence, name)
+        if twin is None:
+            continue
+        _, memory = evidence.costs["memory"]
+        _, time = evidence.costs["time"]
+        said.append(
+            f"{method(name)} differs from {method(twin)} in storing the frozen weights in 4 bits: "
+            f"it takes {relative(memory[name], memory[twin])} {evidence.memory_name} and "
+            f"{relative(time[name], time[twin])} training time."
+        )
+    return said
+
+
+def _twin(evidence: Evidence, name: str) -> str | None:
+    """Return the method that differs in quantisation alone; the learning rate may differ too."""
+    free = {"quantize": None, "learning_rate": 0.5}
+    block = evidence.block(name)
+    if block.quantize is None:
+        return None
+    alike = block.model_copy(update=free)
+    for other in evidence.names:
+        if other != name and evidence.block(other).model_copy(update=free) == alike:
+            return other
+    return None
+
+
+def parts(evidence: Evidence) -> str:
+    """Return how much of each method's trained parameters is the head."""
+    shares = {
+        name: of_method[0].counts.head / of_method[0].counts.trainable
+        for name, of_method in evidence.records.items()
+        if of_method[0].counts.adapter
+    }
+    if not shares:
+        return ""
+    said = listing(f"{percent(share)} for {method(name)}" for name, share in shares.items())
+    return f"The classification head makes up part of what is trained: {said}."
+
+
+def breakdown(evidence: Evidence) -> str:
+    """Return how much of the measured peak the weights, gradients and moments explain."""
+    if not evidence.measured("gpu_allocated_mib"):
+        return ""
+    shares = {
+        name: 1 - of_method[0].predicted.total_mib / evidence.metrics[name]["gpu_allocated_mib"]
+        for name, of_method in evidence.records.items()
+    }
+    said = listing(f"{percent(share)} for {method(name)}" for name, share in shares.items())
+    return f"Activations and workspace make up the rest of what tensors hold at the peak: {said}."
+
+
+def front(evidence: Evidence) -> list[str]:
+    """Return, for each cost, which methods another one makes pointless."""
+    said = []
+    for cost in dict.fromkeys(record["cost"] for record in evidence.tables.get("pareto", [])):
+        places = {
+            record["method"]: record["status"]
+            for record in evidence.tables["pareto"]
+            if record["cost"] == cost
+        }
+        name = evidence.costs.get(TABLE_COSTS[cost], (cost, {}))[0]
+        on = [one for one, status in places.items() if status == "on the front"]
+        out = [one for one, status in places.items() if status == "dominated"]
+        if on and len(places) > 1:
+            verb = "is" if len(on) == 1 else "are"
+            lost = f"; {methods(out)} {'is' if len(out) == 1 else 'are'} dominated" if out else ""
+            said.append(f"{capital(name)}: {methods(on)} {verb} on the front{lost}.")
+    return said
+
+
+TABLE_COSTS = {
+    "train_seconds": "time",
+    "memory": "memory",
+    "parameters": "parameters",
+    "shipped": "shipped",
+}
+"""What the table of the Pareto chart calls the costs."""
+
+
+def merging(evidence: Evidence) -> str:
+    """Return what merging does to the time of one prediction, where an adapter can be merged."""
+    said = []
+    for name in evidence.names:
+        before = evidence.mean("inference.latency_ms", name, digits=1)
+        after = evidence.mean("inference.merged_latency_ms", name, digits=1)
+        if before is not None and after is not None:
+            change = f"from {number(before, digits=1)} to {number(after, digits=1)} ms"
+            said.append(f"{method(name)} {change}")
+    if not said:
+        return ""
+    return (
+        f"Merging the adapter into the weights changes the time of one prediction: {listing(said)}."
+    )

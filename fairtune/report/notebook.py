@@ -1,0 +1,88 @@
+"""Execute the notebook's source and leave out what would differ from run to run."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from fairtune.core.errors import UserError
+
+SOURCE = Path("notebooks/walkthrough.py")
+OUTPUT = "walkthrough.ipynb"
+LIMIT_SECONDS = 600
+"""For one cell: building a large model may take minutes where its weights are read first."""
+COLORS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class ThisPython(KernelSpecManager):
+    """Knows one kernel: the interpreter that runs the stage, whatever else is installed."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """Return a kernel of this interpreter."""
+        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # Else the kernel warns that its parent has gone when it is shut down.
+        command.append("--log-level=ERROR")
+        return KernelSpec(argv=command, display_name="Python 3", language="python")
+
+
+def execute(source: Path, *, folder: Path) -> Any:
+    """Run a notebook from its source, top to bottom, with ``folder`` as working directory.
+
+    Raises:
+        UserError: the source is missing, or a cell fails; names the error.
+    """
+    if not source.is_file():
+        raise UserError(f"{source}: not found; restore it from git")
+    notebook = jupytext.read(source)
+    with tempfile.TemporaryDirectory() as settings:
+        manager = AsyncKernelManager(kernel_spec_manager=ThisPython(), kernel_name="python3")
+        if os.name != "nt":
+            # Sockets in the file system: no port is opened that others on the machine could read.
+            manager.transport, manager.ip = "ipc", str(Path(settings) / "kernel")
+        client = NotebookClient(
+            notebook,
+            km=manager,
+            timeout=LIMIT_SECONDS,
+            record_timing=False,
+            resources={"metadata": {"path": str(folder)}},
+        )
+        try:
+            client.execute(env={**os.environ, "IPYTHONDIR": settings})
+        except CellExecutionError as error:
+            cause = COLORS.sub("", f"{error.ename}: {error.evalue}").splitlines()[0]
+            raise UserError(f"{source}: a cell failed: {cause}") from None
+    return stable(notebook)
+
+
+def stable(notebook: Any) -> Any:
+    """Leave out random ids, versions and metadata, so that the same results give the same bytes."""
+    for place, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{place:02d}"
+        cell["metadata"] = {}
+        if cell.cell_type == "code":
+            cell["outputs"] = [out for out in cell.outputs if out.get("name") != "stderr"]
+    notebook["metadata"] = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    notebook["nbformat_minor"] = 5
+    return notebook
+
+
+def write(notebook: Any, path: Path) -> None:
+    """Write the notebook, valid and whole."""
+    nbformat.validate(notebook)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = nbformat.writes(notebook, version=4)  # type: ignore[no-untyped-call]
+    path.write_text(f"{text}\n", encoding="utf-8")

@@ -1,0 +1,113 @@
+"""Which method to use: the recommendation, and what speaks for each method."""
+
+from __future__ import annotations
+
+from math import prod
+
+from fairtune.report.costs import FORMATS
+from fairtune.report.study import SAME, Evidence
+from fairtune.report.wording import count, listing, method, methods, percent, points
+
+WEIGHED = ("time", "memory")
+"""Costs that the recommendation weighs alike: those that decide whether a training is possible."""
+
+
+def recommended(evidence: Evidence) -> str:
+    """Return the method with the lowest costs among those that no other beats on accuracy.
+
+    Costs are the product of time and memory, so that units do not matter.
+    """
+    costs = [evidence.costs[cost][1] for cost in WEIGHED]
+    return min(evidence.unbeaten, key=lambda name: prod(values[name] for values in costs))
+
+
+def recommendation(evidence: Evidence) -> str:
+    """Return the recommendation with its grounds."""
+    best = recommended(evidence)
+    figures = listing(
+        f"{evidence.costs[cost][0]} {FORMATS[cost](evidence.costs[cost][1][best])}"
+        for cost in WEIGHED
+    )
+    accuracy = percent(evidence.metrics[best]["accuracy"])
+    if len(evidence.names) == 1:
+        return f"{method(best)} reaches {accuracy} ({figures}); a second method is needed to judge."
+    if len(evidence.unbeaten) == 1:
+        return (
+            f"We recommend {method(best)} for this task: no other method is as accurate "
+            f"({accuracy}; {figures})."
+        )
+    return (
+        f"We recommend {method(best)} for this task. No method is shown to be better than "
+        f"{methods(evidence.unbeaten)}, and of these {method(best)} has the lowest product of time "
+        f"and memory ({accuracy}; {figures}).{_risk(evidence, best)}"
+    )
+
+
+def _risk(evidence: Evidence, best: str) -> str:
+    """Return what accuracy the recommendation may cost, where another has the higher mean."""
+    top = max(evidence.unbeaten, key=lambda name: float(evidence.metrics[name]["accuracy"]))
+    pair = evidence.pair(top, best) if top != best else None
+    if pair is None or pair.difference <= 0:
+        return ""
+    return (
+        f" Its accuracy lies {points(pair.difference)} below that of {method(top)}; the interval "
+        f"allows for a loss of up to {points(pair.high)}."
+    )
+
+
+def when(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return, for each method, what speaks for it and what against it."""
+    return [(name, _case(evidence, name)) for name in evidence.names]
+
+
+def _case(evidence: Evidence, name: str) -> str:
+    good = _strengths(evidence, name)
+    better = [str(pair.winner) for pair in evidence.pairs if pair.loser == name]
+    if good:
+        said = f"Use it when {listing((f'the {what}' for what in good), last='or')} decides."
+    else:
+        said = "It leads in no measured quantity here."
+    if better:
+        gap = max(abs(evidence.pair(name, other).difference) for other in better)
+        said += f" It is less accurate than {methods(better)}, by up to {points(gap)}."
+    elif len(evidence.names) > 1:
+        said += " No method is shown to be more accurate."
+    return f"{said} {_property(evidence, name)}".strip()
+
+
+def _strengths(evidence: Evidence, name: str) -> list[str]:
+    """Return the quantities in which a method is best, or within noise of the best."""
+    if len(evidence.names) == 1:
+        return []
+    found = ["accuracy"] if evidence.rank(name) == 1 else []
+    for what, values in evidence.costs.values():
+        least, most = min(values.values()), max(values.values())
+        if values[name] <= least * (1 + SAME) and most > least * (1 + SAME):
+            found.append(what)
+    return found
+
+
+def _property(evidence: Evidence, name: str) -> str:
+    """Return what the method's nature allows, whatever the figures say."""
+    block = evidence.block(name)
+    shipped = FORMATS["shipped"](evidence.costs["shipped"][1][name])
+    if block.adapter is None:
+        return f"Each further task adds a whole model ({shipped})."
+    said = f"Each further task adds {shipped} to one shared encoder"
+    if evidence.first and evidence.mean("inference.merged_latency_ms", name) is not None:
+        said += ", and the adapter can be merged away"
+    if block.quantize:
+        said += "; the frozen weights take about an eighth of their size, which counts for encoders"
+        said += " larger than this one"
+    return said + "."
+
+
+def conclusion(evidence: Evidence) -> str:
+    """Return how far the conclusion carries."""
+    rows = evidence.comparison["test_rows"]
+    seeds = count(evidence.seeds, "seed")
+    return (
+        f"The finding holds for this encoder, this data set and these settings, with "
+        f"{rows:,} test rows and {seeds}; a larger test set or more seeds would narrow the "
+        "intervals."
+    )

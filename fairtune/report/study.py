@@ -1,0 +1,234 @@
+"""What the report, the notebook, the advisor and the README speak from, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from fairtune.analysis.costs import mean_or_none
+from fairtune.charts.records import Record
+from fairtune.core import paths
+from fairtune.core.errors import UserError
+from fairtune.core.files import read_json
+from fairtune.core.method import Method
+from fairtune.core.params import Params
+from fairtune.runs.record import RunRecord
+from fairtune.runs.store import read_run
+
+Metrics = Mapping[str, Any]
+MEMORIES = (
+    ("gpu_memory_mib", "GPU memory"),
+    ("gpu_allocated_mib", "GPU memory"),
+    ("host_memory_mib", "host memory"),
+)
+"""Metrics in which memory may stand, the most telling first, and what each is called."""
+SAME = 0.02
+"""Share by which two costs may differ and still count as alike: two runs of one setting do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The verdict on two methods; shares between 0 and 1, first minus second."""
+
+    first: str
+    second: str
+    verdict: str
+    difference: float
+    low: float
+    high: float
+    p_holm: float
+    detectable: float
+    significant: bool
+
+    @property
+    def winner(self) -> str | None:
+        """The better one, where the study can tell."""
+        if not self.verdict.endswith("better"):
+            return None
+        return self.first if self.difference > 0 else self.second
+
+    @property
+    def loser(self) -> str | None:
+        """The other one."""
+        if self.winner is None:
+            return None
+        return self.second if self.winner == self.first else self.first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """The metrics and the verdicts: all that advice needs."""
+
+    metrics: Mapping[str, Metrics]
+    comparison: Mapping[str, Any]
+
+    @property
+    def names(self) -> list[str]:
+        """The methods, in the study's order."""
+        return list(self.metrics)
+
+    @property
+    def seeds(self) -> int:
+        """Trainings of each method."""
+        return int(self.comparison["seeds"])
+
+    @property
+    def memory_key(self) -> str:
+        """The memory that every method was measured by."""
+        return next(key for key, _ in MEMORIES if self.measured(key))
+
+    @property
+    def memory_name(self) -> str:
+        """What that memory is called."""
+        return dict(MEMORIES)[self.memory_key]
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether GPU memory was measured."""
+        return self.memory_name.startswith("GPU")
+
+    def measured(self, key: str) -> bool:
+        """Return whether every method has this metric."""
+        return all(of_method.get(key) is not None for of_method in self.metrics.values())
+
+    def values(self, key: str) -> dict[str, float]:
+        """Return one metric by method."""
+        return {name: float(of_method[key]) for name, of_method in self.metrics.items()}
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The verdicts on all pairs, in the study's order."""
+        return [self.pair(first, second) for first, second in combinations(self.names, 2)]
+
+    def pair(self, first: str, second: str) -> Pair:
+        """Return the verdict on two methods, from the first one's point of view."""
+        known = self.comparison["pairs"]
+        turned = f"{first}_vs_{second}" not in known
+        key = f"{second}_vs_{first}" if turned else f"{first}_vs_{second}"
+        if key not in known:
+            raise UserError("metrics/comparison.json: another study's; run `dvc repro compare`")
+        found, sign = known[key], -1 if turned else 1
+        low, high = sorted((sign * found["low"], sign * found["high"]))
+        return Pair(
+            first=first,
+            second=second,
+            verdict=found["verdict"],
+            difference=sign * found["difference"],
+            low=low,
+            high=high,
+            p_holm=found["p_holm"],
+            detectable=found["detectable"],
+            significant=found["significant"],
+        )
+
+    def rank(self, name: str) -> int | None:
+        """Return the rank by accuracy that the evidence supports, or None."""
+        place = self.comparison["methods"][name]
+        alone = len(self.names) == 1 or place["best_rank"] != place["worst_rank"]
+        return None if alone else int(place["best_rank"])
+
+    @property
+    def unbeaten(self) -> list[str]:
+        """The methods that no other is better than."""
+        beaten = {pair.loser for pair in self.pairs}
+        return [name for name in self.names if name not in beaten]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(Results):
+    """All that a report is written from."""
+
+    study: Params
+    records: Mapping[str, Sequence[RunRecord]]
+    """Method -> the record of each seed."""
+    subset: Mapping[str, Any]
+    encoded: Mapping[str, Any]
+    tables: Mapping[str, list[Record]]
+    """The records behind the charts, by the chart's name."""
+    scaling: Mapping[str, Any] | None = None
+    """What `python -m fairtune.scaling` measured, where it was run."""
+
+    @property
+    def first(self) -> RunRecord:
+        """One run, for what all runs share."""
+        return next(iter(self.records.values()))[0]
+
+    def block(self, name: str) -> Method:
+        """Return a method's block of the parameters."""
+        return self.study.methods[name]
+
+    @property
+    def baseline(self) -> str:
+        """The method that the others are held against: one that trains the whole model."""
+        whole = [name for name in self.names if self.block(name).adapter is None]
+        return (whole or self.names)[0]
+
+    @property
+    def costs(self) -> dict[str, tuple[str, dict[str, float]]]:
+        """What a method costs: key -> name in prose, value by method; less is better."""
+        shipped = {
+            name: mean_or_none([record.shipped_mib for record in of_method], digits=2) or 0.0
+            for name, of_method in self.records.items()
+        }
+        return {
+            "time": ("training time", self.values("train_seconds")),
+            "memory": (self.memory_name, self.values(self.memory_key)),
+            "parameters": ("number of trained parameters", self.values("trainable_parameters")),
+            "shipped": ("size to ship", shipped),
+        }
+
+    def mean(self, path: str, name: str, *, digits: int = 4) -> float | None:
+        """Return a figure of the records, such as `times.step_median_ms`, as mean over seeds."""
+        values = []
+        for record in self.records[name]:
+            value: Any = record
+            for part in path.split("."):
+                value = getattr(value, part)
+            values.append(value)
+        return mean_or_none(values, digits=digits)
+
+
+def read_results(study: Params) -> Results:
+    """Read the metrics and the verdicts.
+
+    Raises:
+        UserError: a file is missing or belongs to another study.
+    """
+    comparison = read_json(paths.METRICS / "comparison.json", made_by="compare")
+    if set(comparison.get("methods", {})) != set(study.methods):
+        raise UserError("metrics/comparison.json: other methods than params.yaml; run `dvc repro`")
+    return Results(
+        metrics={
+            name: read_json(paths.METRICS / f"{name}.json", made_by=f"score@{name}")
+            for name in study.methods
+        },
+        comparison=comparison,
+    )
+
+
+def read(study: Params) -> Evidence:
+    """Read all that the pipeline wrote.
+
+    Raises:
+        UserError: a file is missing or belongs to another study.
+    """
+    results = read_results(study)
+    scaling = paths.METRICS / "scaling.json"
+    files = sorted(paths.PLOTS.glob("*.json"))
+    tables = {path.stem: read_json(path, made_by="compare") for path in files}
+    if "accuracy" not in tables:
+        raise UserError(f"{paths.PLOTS}/accuracy.json: not found; run `dvc repro compare`")
+    return Evidence(
+        metrics=results.metrics,
+        comparison=results.comparison,
+        study=study,
+        records={
+            name: [read_run(name, seed).record for seed in study.seeds] for name in study.methods
+        },
+        subset=read_json(paths.SUBSET / paths.MANIFEST, made_by="subset"),
+        encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
+        tables=tables | {"comparison": results.comparison["differences"]},
+        scaling=read_json(scaling, made_by="report") if scaling.exists() else None,
+    )

@@ -1,0 +1,234 @@
+"""The tables of the report and the README: captions, headers and cells as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fairtune.report.projection import SHAPES
+from fairtune.report.scaling import prediction_rows, sweep_rows
+from fairtune.report.study import Evidence, Results
+from fairtune.report.techniques import titles
+from fairtune.report.wording import (
+    NONE,
+    capital,
+    decimals,
+    interval,
+    method,
+    number,
+    plain,
+    setting,
+)
+
+HASHED = 64
+"""Letters of a SHA-256: a table says that such a value is shared and leaves it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exhibit:
+    """One table; a cell may hold a method's name in backticks."""
+
+    label: str
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+    note: str = ""
+    wide: bool = False
+    """Over both columns of the paper."""
+
+
+def metrics(results: Results) -> Exhibit:
+    """Return the metrics table: one row a method."""
+    gpu = results.on_gpu
+    rows = []
+    for name, of_method in results.metrics.items():
+        rank = results.rank(name)
+        rows.append(
+            [
+                method(name),
+                f"{number(100 * of_method['accuracy'], digits=1)} ± "
+                f"{number(100 * of_method['accuracy_ci95'], digits=1)}",
+                NONE if rank is None else str(rank),
+                number(of_method["trainable_parameters"]),
+                _figure(of_method["train_seconds"]),
+                _figure(of_method[results.memory_key]),
+            ]
+        )
+    memory = "GPU mem. (MiB)" if gpu else "Host mem. (MiB)"
+    return Exhibit(
+        label="metrics",
+        caption="Test accuracy and costs",
+        header=["Method", "Accuracy (%)", "Rank", "Trained par.", "Time (s)", memory],
+        rows=rows,
+        note="Accuracy with its 95% interval. A rank stands only where the evidence supports it.",
+    )
+
+
+def _figure(value: float | None) -> str:
+    return NONE if value is None else number(value, digits=min(1, decimals(value)))
+
+
+def details(evidence: Evidence) -> Exhibit:
+    """Return quality beyond accuracy, speed and size: one row a figure, a column a method."""
+    found = evidence.comparison["methods"]
+    rows = [
+        ["Macro F1 (%)", *(_share(found[n]["macro_f1"]) for n in evidence.names)],
+        ["Calibration error (%)", *(_share(found[n]["calibration_error"]) for n in evidence.names)],
+        ["Brier score", *(number(found[n]["brier"], digits=3) for n in evidence.names)],
+    ]
+    figures = (
+        ("Warm-up and capture (s)", "times.warm_up_seconds", 1),
+        ("Rows/s in training", "times.samples_per_second", 1),
+        ("Step, median (ms)", "times.step_median_ms", 1),
+        ("Step, 90th perc. (ms)", "times.step_p90_ms", 1),
+        ("Prediction, one row (ms)", "inference.latency_ms", 1),
+        ("The same, merged (ms)", "inference.merged_latency_ms", 1),
+        ("Prediction, rows/s", "inference.samples_per_second", 1),
+        ("Size to ship (MiB)", "shipped_mib", 2),
+        ("Energy (Wh)", "energy.total_wh", 2),
+    )
+    for title, path, digits in figures:
+        values = [evidence.mean(path, name, digits=digits) for name in evidence.names]
+        if any(value is not None for value in values):
+            rows.append([title, *(NONE if v is None else number(v, digits=digits) for v in values)])
+    return Exhibit(
+        label="details",
+        caption="Further measurements",
+        header=["Quantity", *(method(name) for name in evidence.names)],
+        rows=rows,
+    )
+
+
+def _share(value: float) -> str:
+    return number(100 * value, digits=1)
+
+
+def verdicts(results: Results) -> Exhibit:
+    """Return the verdict on each pair."""
+    rows = [
+        [
+            f"{method(pair.first)} − {method(pair.second)}",
+            number(100 * pair.difference, digits=1),
+            interval(pair.low, pair.high),
+            number(pair.p_holm, digits=3) if pair.p_holm >= 0.001 else "< 0.001",
+            number(100 * pair.detectable, digits=1),
+            f"{method(pair.winner)} better" if pair.winner else pair.verdict,
+        ]
+        for pair in results.pairs
+    ]
+    return Exhibit(
+        label="verdicts",
+        caption="Pairwise differences in accuracy, in points",
+        header=["Pair", "Diff.", "95% interval", "p", "Detectable", "Verdict"],
+        rows=rows,
+        note="p: Holm-adjusted over all pairs. Detectable: the smallest true difference that this "
+        "study finds in 80% of cases.",
+    )
+
+
+def hyperparameters(evidence: Evidence) -> Exhibit:
+    """Return each method's block: a row a key, a column a method."""
+    blocks = {
+        name: {key: value for key, value in evidence.block(name).model_dump().items() if value}
+        for name in evidence.names
+    }
+    keys = dict.fromkeys(key for block in blocks.values() for key in block)
+    rows = [["technique", *(titles(evidence.block(name)) for name in evidence.names)]]
+    rows += [
+        [plain(key), *(plain(setting(block.get(key))) for block in blocks.values())] for key in keys
+    ]
+    return Exhibit(
+        label="hyperparameters",
+        caption="Settings of each method",
+        header=["Setting", *(method(name) for name in evidence.names)],
+        rows=rows,
+        wide=True,
+    )
+
+
+def shared(evidence: Evidence) -> Exhibit:
+    """Return the settings that all methods share."""
+    study = evidence.study
+    settings: dict[str, Any] = {
+        "max length": study.encode.max_length,
+        **{plain(key): value for key, value in study.train.model_dump().items()},
+        "subset seed": study.subset.seed,
+        "seeds": study.seeds,
+    }
+    return Exhibit(
+        label="shared",
+        caption="Settings that all methods share",
+        header=["Setting", "Value"],
+        rows=[[key, setting(value)] for key, value in settings.items()],
+    )
+
+
+def fairness(evidence: Evidence) -> Exhibit:
+    """Return the fairness manifest: what was checked to be the same in every run."""
+    manifest = evidence.comparison["fairness"]
+    said = {"training settings": "all the same (see the settings)", "library versions": "the same"}
+    rows = [
+        [capital(plain(key)), said.get(key, _same(value))]
+        for key, value in manifest["identical"].items()
+        if value is not None
+    ]
+    rows += [[capital(key), "the same by seed"] for key in manifest["identical_by_seed"]]
+    rows.append(["Gradient checkpointing", setting(manifest["gradient_checkpointing"])])
+    if manifest["other_use_of_the_gpu"]:
+        rows.append(["Other use of the GPU", "; ".join(manifest["other_use_of_the_gpu"])])
+    return Exhibit(
+        label="fairness",
+        caption="Fairness manifest: identical in all runs",
+        header=["What", "Value"],
+        rows=rows,
+        note="What differs by design is each method's own block, shown with the settings.",
+    )
+
+
+def _same(value: Any) -> str:
+    if isinstance(value, str) and len(value) == HASHED:
+        return "the same SHA-256"
+    if isinstance(value, dict):
+        known = {key: item for key, item in value.items() if item is not None}
+        if len(known) == 1:
+            return setting(next(iter(known.values())))
+        return ", ".join(f"{key} {_same(item)}" for key, item in known.items())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return number(value)
+    return setting(value)
+
+
+def prediction(evidence: Evidence) -> Exhibit:
+    """Return the predicted memory of larger models."""
+    return Exhibit(
+        label="prediction",
+        caption="Predicted memory before activations",
+        header=["Method", *(shape.name for shape in SHAPES)],
+        rows=prediction_rows(evidence),
+        note="Predicted, not measured: weights, gradients and AdamW's moments, by formula. "
+        + " ".join(_dimensions()),
+    )
+
+
+def _dimensions() -> Sequence[str]:
+    return [
+        f"{capital(shape.name)}: {shape.layers} layers of width {number(shape.hidden)}"
+        f"{';' if shape is not SHAPES[-1] else '.'}"
+        for shape in SHAPES
+    ]
+
+
+def sweep(evidence: Evidence) -> Exhibit | None:
+    """Return the points of the sweep, where one was run."""
+    rows = sweep_rows(evidence)
+    if not rows:
+        return None
+    return Exhibit(
+        label="sweep",
+        caption="Time and peak memory over four quantities, as measured",
+        header=["Varied", "Value", *(method(name) for name in evidence.names)],
+        rows=rows,
+        note="Seconds of all steps of one pass for the rows, of one step for the others.",
+        wide=True,
+    )

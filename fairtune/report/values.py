@@ -1,0 +1,137 @@
+"""All that the paper and its Markdown twin say that depends on the evidence, as one mapping.
+
+Pure functions of what the pipeline wrote: the templates in report/template hold the prose that is
+true of every study, and take every number from here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fairtune.analysis.pairs import POWER
+from fairtune.report import accuracy, costs, recommendation, scaling, tables
+from fairtune.report.study import Evidence
+from fairtune.report.techniques import used
+from fairtune.report.wording import count, listing, methods, number, percent, points
+
+PACKAGE = re.compile(r"^package:([^/]+).*$")
+KNOWN_WORKS = (
+    ("imdb", ("maas2011",)),
+    ("roberta", ("liu2019",)),
+    ("minilm", ("wang2020", "reimers2019")),
+    ("bert", ("devlin2019",)),
+)
+"""Part of a data set's or model's name -> the works that describe it; the first hit counts."""
+
+
+def context(evidence: Evidence) -> dict[str, Any]:
+    """Return the values of the templates: sentences, tables and the plain facts among the prose."""
+    return {
+        "title_block": evidence.study.report,
+        "facts": facts(evidence),
+        "methods": evidence.names,
+        "baseline": evidence.baseline,
+        "techniques": used(evidence.study.methods),
+        "on_gpu": evidence.on_gpu,
+        "memory_name": evidence.memory_name,
+        "one_seed": evidence.seeds == 1,
+        "one_method": len(evidence.names) == 1,
+        "accuracies": accuracy.accuracies(evidence),
+        "headline": accuracy.headline(evidence),
+        "pair_details": accuracy.details(evidence),
+        "ranks": accuracy.ranks(evidence),
+        "contenders": accuracy.contenders(evidence),
+        "trainings": accuracy.trainings(evidence, evidence.study.seeds),
+        "quality": accuracy.quality(evidence),
+        "extremes": {cost: costs.extremes(evidence, cost) for cost in evidence.costs},
+        "memory_source": costs.memory_source(evidence),
+        "memory_note": costs.memory_note(evidence),
+        "trades": costs.against_baseline(evidence),
+        "storage": costs.storage(evidence),
+        "head_share": costs.parts(evidence),
+        "breakdown": costs.breakdown(evidence),
+        "front": costs.front(evidence),
+        "merging": costs.merging(evidence),
+        "prediction": scaling.prediction(evidence),
+        "measured_growth": scaling.measured(evidence),
+        "sweep": {key: (evidence.scaling or {}).get(key, "") for key in ("device", "memory")},
+        "use_cases": recommendation.when(evidence),
+        "recommendation": recommendation.recommendation(evidence),
+        "reach": recommendation.conclusion(evidence),
+        "tables": all_tables(evidence),
+        "charts": [name for name, table in evidence.tables.items() if table],
+    }
+
+
+def all_tables(evidence: Evidence) -> dict[str, tables.Exhibit]:
+    """Return the tables by their labels; what does not apply is left out."""
+    made = [
+        tables.shared(evidence),
+        tables.hyperparameters(evidence),
+        tables.fairness(evidence),
+        tables.metrics(evidence),
+        tables.verdicts(evidence),
+        tables.details(evidence),
+        tables.prediction(evidence),
+        tables.sweep(evidence),
+    ]
+    return {table.label: table for table in made if table is not None and table.rows}
+
+
+def facts(evidence: Evidence) -> dict[str, Any]:
+    """Return what the prose names of the data, the machine and the settings."""
+    study, run = evidence.study, evidence.first
+    splits, encoded = evidence.subset["splits"], evidence.encoded["splits"]
+    dropped = evidence.subset["dropped"]
+    return {
+        "count": count(len(evidence.names), "method"),
+        "names": methods(evidence.names),
+        "model": short_name(study.model.name),
+        "model_cites": works(study.model.name),
+        "model_parameters": number(max(r[0].counts.total for r in evidence.records.values())),
+        "source": short_name(study.data.source),
+        "source_cites": works(" ".join([study.data.source, *map(str, study.data.where.values())])),
+        "classes": listing(evidence.subset["labels"]),
+        "class_count": count(len(evidence.subset["labels"]), "class", "classes"),
+        "rows": {name: number(part["rows"]) for name, part in splits.items()},
+        "labels": {
+            name: listing(f"{number(n)} {label}" for label, n in part["label_counts"].items())
+            for name, part in splits.items()
+        },
+        "dropped": listing(f"{number(n)} {reason}" for reason, n in dropped.items()),
+        "subset_seed": str(evidence.subset["seed"]),
+        "subset_hash": evidence.subset["sha256"][:12],
+        "max_length": number(evidence.encoded["max_length"]),
+        "mean_length": number(encoded["train"]["mean_length"], digits=1),
+        "median_length": number(encoded["train"]["median_length"]),
+        "truncated": percent(encoded["train"]["truncated_share"]),
+        "device": run.device.name,
+        "device_kind": {"cuda": "GPU", "mps": "GPU", "cpu": "processor"}[run.device.type],
+        "driver": run.device.driver,
+        "threads": count(run.device.threads, "thread"),
+        "precision": run.device.precision,
+        "versions": listing(f"{name} {version}" for name, version in run.versions.items()),
+        "epochs": count(study.train.epochs, "epoch"),
+        "batch": number(study.train.batch_size),
+        "steps": number(run.data.steps),
+        "optimizer": run.execution.optimizer,
+        "schedule": study.train.schedule,
+        "margin": points(study.compare.margin),
+        "resamples": number(study.compare.resamples),
+        "power": f"{POWER:.0%}",
+        "seeds": count(evidence.seeds, "seed"),
+        "sample_interval": run.memory.sample_interval_ms
+        and number(run.memory.sample_interval_ms, digits=1),
+    }
+
+
+def short_name(name: str) -> str:
+    """Return a source as prose names it: 'package:movies/data/x.csv' is 'the package movies'."""
+    return PACKAGE.sub(r"\1", name)
+
+
+def works(name: str) -> tuple[str, ...]:
+    """Return the keys of the works that describe a data set or model; none where unknown."""
+    low = name.lower()
+    return next((keys for part, keys in KNOWN_WORKS if part in low), ())

@@ -1,0 +1,1 @@
+"""What one stage leaves to the next: the token cache and the record of a training."""

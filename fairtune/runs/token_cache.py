@@ -1,0 +1,84 @@
+"""The token cache on disk: one Parquet file a split, and in memory: flat arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from fairtune.core.errors import UserError
+from fairtune.core.files import read_table
+
+SCHEMA = pa.schema(
+    [("row_id", pa.string()), ("label", pa.int32()), ("input_ids", pa.list_(pa.int32()))]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Token ids of one split.
+
+    Row `i` is `tokens[offsets[i]:offsets[i + 1]]`.
+    """
+
+    row_ids: list[str]
+    labels: NDArray[np.int64]
+    """Class of each row, shape (rows,)."""
+    tokens: NDArray[np.int32]
+    """Ids of all rows, one after another, shape (sum of lengths,)."""
+    offsets: NDArray[np.int64]
+    """Where each row begins, and the end of the last, shape (rows + 1,)."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens in each row, shape (rows,)."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.row_ids)
+
+    def row(self, index: int) -> NDArray[np.int32]:
+        """Return the token ids of one row."""
+        return self.tokens[self.offsets[index] : self.offsets[index + 1]]
+
+    def sha256(self) -> str:
+        """Return the hash of ids, labels and tokens, in order."""
+        digest = hashlib.sha256("\n".join(self.row_ids).encode())
+        for array in (self.labels, self.tokens, self.offsets):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def write(
+    path: Path, *, row_ids: Sequence[str], labels: Sequence[int], ids: list[list[int]]
+) -> None:
+    """Write one split."""
+    table = pa.table(
+        [pa.array(row_ids), pa.array(labels, pa.int32()), pa.array(ids, pa.list_(pa.int32()))],
+        schema=SCHEMA,
+    )
+    pq.write_table(table, path)
+
+
+def read(path: Path) -> Encoded:
+    """Read one split.
+
+    Raises:
+        UserError: the file is missing or is not the token cache.
+    """
+    table = read_table(path, made_by="encode").combine_chunks()
+    if not table.schema.equals(SCHEMA):
+        raise UserError(f"{path}: not the token cache; run `dvc repro --force encode`")
+    lists = table.column("input_ids").combine_chunks()
+    return Encoded(
+        row_ids=table.column("row_id").to_pylist(),
+        labels=table.column("label").to_numpy().astype(np.int64),
+        tokens=lists.values.to_numpy().astype(np.int32),
+        offsets=lists.offsets.to_numpy().astype(np.int64),
+    )

@@ -1,0 +1,1 @@
+"""One training from start to finish, its loop, its predictions and its record."""

@@ -1,0 +1,98 @@
+"""Watch a training from outside the loop: clock, validation, loss curve and progress."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from transformers.trainer_callback import (
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
+from transformers.training_args import TrainingArguments
+
+from fairtune.core.errors import UserError
+from fairtune.core.terminal import StepProgress
+from fairtune.hardware.meter import Meter
+from fairtune.training.batches import BatchPlan
+
+
+class Watch(TrainerCallback):
+    """Starts and stops the meter, validates between epochs off the clock, keeps the loss curve."""
+
+    def __init__(
+        self,
+        *,
+        meter: Meter,
+        plan: BatchPlan,
+        progress: StepProgress,
+        validate: Callable[[], float],
+    ) -> None:
+        """Watch one training."""
+        self.meter = meter
+        self.plan = plan
+        self.progress = progress
+        self.validate = validate
+        self.every_epoch = True
+        self.history: list[dict[str, float]] = []
+        self.validation: list[tuple[float, float]] = []
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Start the clock."""
+        self.progress.start(state.max_steps)
+        self.meter.start()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Let the plan deal this epoch's batches."""
+        self.plan.epoch = round(state.epoch or 0)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Mark the step; the last is logged always, so that no loss goes unseen."""
+        self.meter.mark_step()
+        if state.global_step >= state.max_steps:
+            control.should_log = True
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Keep a point of the loss curve."""
+        if not logs or "loss" not in logs:
+            return
+        loss = float(logs["loss"])
+        if not math.isfinite(loss):
+            raise UserError(
+                f"the loss became {loss} at step {state.global_step}; lower this method's "
+                "learning_rate, or set train.precision to fp32"
+            )
+        epoch = round(state.epoch or 0.0, 4)
+        self.history.append({"step": state.global_step, "epoch": epoch, "loss": round(loss, 6)})
+        self.progress.update(state.global_step, loss)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Validate, off the clock."""
+        if self.every_epoch or state.global_step >= state.max_steps:
+            with self.meter.paused():
+                accuracy = self.validate()
+            self.validation.append((round(self.meter.seconds, 3), accuracy))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Stop the clock."""
+        self.meter.stop()
+        self.progress.stop()
