@@ -132,12 +132,12 @@ def draw(*names: str) -> None:
     look = style.looks(found.tables["accuracy"])
     with matplotlib.rc_context(style.STYLE):
         for name in (n for n in names if found.tables.get(n)):
-            figure, picture = gallery.FIGURES[name](found.tables[name], look), io.BytesIO()
+            figure, picture = gallery.charts()[name].draw(found.tables[name], look), io.BytesIO()
             figure.savefig(picture, format="png", dpi=160, metadata={"Software": None})
             display(Image(picture.getvalue(), width=560))
 
 
-draw("accuracy", "accuracy_interval", "comparison")
+draw("accuracy", "accuracy_interval", "differences")
 
 # %%
 display(Markdown("\n".join(f"- {sentence}" for sentence in values["pair_details"])))
@@ -146,7 +146,7 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in values["pair_details"
 # ## What it costs
 
 # %%
-draw("train_seconds", "memory", "memory_breakdown", "parameters", "loss", "pareto")
+draw("training_time", "memory", "memory_breakdown", "parameters", "loss", "pareto")
 
 # %%
 costs = [values["memory_note"], *values["extremes"].values(), *values["trades"], *values["storage"]]

@@ -6,24 +6,37 @@ out: report/report.pdf, report/README.md, report/charts/*.svg
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from fairtune.charts import gallery
 from fairtune.core import errors, files, params, paths
-from fairtune.report import typeset, values
-from fairtune.report.study import read
+from fairtune.report import typeset
+from fairtune.report.study import Evidence, read
+from fairtune.report.values import context
+
+
+def report(evidence: Evidence, *, charts: Path) -> tuple[bytes, str]:
+    """Draw the charts into a folder; return the paper as PDF and its Markdown twin.
+
+    Raises:
+        UserError: a template, the references or a font is not right.
+    """
+    values = context(evidence)
+    # The templates are filled first: what is wrong with them shows before anything is drawn.
+    source, twin = typeset.typst_source(values), typeset.markdown(values)
+    gallery.draw_all(evidence.tables, charts)
+    return typeset.pdf(source, charts=charts), twin
 
 
 def main() -> None:
-    """Draw the charts and write the report."""
-    found = read(params.load())
-    context = values.context(found)
-    source = typeset.typst_source(context)
-    twin = typeset.markdown(context)
+    """Write the report."""
+    evidence = read(params.load())
     with files.fresh_folder(paths.REPORT / "charts") as folder:
-        drawn = gallery.draw_all(found.tables, folder)
-        pdf = typeset.pdf(source, charts=folder)
+        pdf, twin = report(evidence, charts=folder)
+        drawn = len(list(folder.iterdir()))
     (paths.REPORT / "README.md").write_text(twin, encoding="utf-8")
     (paths.REPORT / "report.pdf").write_bytes(pdf)
-    print(f"report: report/report.pdf, report/README.md and {len(drawn)} charts")
+    print(f"report: report/report.pdf, report/README.md and {drawn} charts")
 
 
 if __name__ == "__main__":

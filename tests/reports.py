@@ -13,13 +13,13 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from fairtune.analysis import comparison, metrics
-from fairtune.charts import differences, gallery
+from fairtune.analysis import metrics
 from fairtune.core import paths
 from fairtune.core.files import write_json
 from fairtune.core.params import Params
 from fairtune.report.study import Evidence
 from fairtune.runs.record import Run
+from stages.compare import compare
 from tests.studies import METHODS, make_runs, write_runs
 
 ROOT = Path(__file__).parents[1]
@@ -64,14 +64,11 @@ def make_manifests(runs: Mapping[str, Sequence[Run]]) -> tuple[dict[str, Any], d
 def evidence_of(runs: dict[str, list[Run]], *, scaling: dict[str, Any] | None = None) -> Evidence:
     """Return the evidence that these runs lead to."""
     study = Params.model_validate(make_study(runs))
-    verdicts = comparison.verdicts(runs, study.compare)
     rows = len(next(iter(runs.values()))[0].predictions.row_ids)
     # Four buckets of length, so that the sentence on them is written.
     lengths = [10 + row % 400 for row in range(rows)]
-    content = comparison.comparison(runs, verdicts, lengths=lengths, rules=study.compare)
-    content["differences"] = differences.records(verdicts, margin=study.compare.margin)
+    content, tables = compare(runs, lengths=lengths, rules=study.compare)
     subset, encoded = make_manifests(runs)
-    tables = gallery.tables(runs, palette=study.compare.palette, verdicts=verdicts)
     return Evidence(
         study=study,
         metrics={name: metrics.metrics(of_method) for name, of_method in runs.items()},
@@ -79,7 +76,7 @@ def evidence_of(runs: dict[str, list[Run]], *, scaling: dict[str, Any] | None = 
         records={name: [run.record for run in of_method] for name, of_method in runs.items()},
         subset=subset,
         encoded=encoded,
-        tables=tables | {"comparison": content["differences"]},
+        tables=tables | {"differences": content["differences"]},
         scaling=scaling,
     )
 
@@ -117,6 +114,6 @@ def write_study(root: Path, **knobs: Any) -> Evidence:
     for name, of_method in found.metrics.items():
         write_json(root / paths.METRICS / f"{name}.json", of_method)
     for name, table in found.tables.items():
-        if name != "comparison":
+        if name != "differences":
             write_json(root / paths.PLOTS / f"{name}.json", table)
     return found

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from fairtune.analysis.estimates import correctness
 from fairtune.analysis.verdicts import compare_all
-from fairtune.charts.differences import records
 from fairtune.charts.gallery import Tables, tables
+from fairtune.charts.records import Compared
 from fairtune.core.paths import run_folder
 from fairtune.runs.record import (
     Accuracy,
@@ -139,18 +139,10 @@ def write_runs(root: Path, runs: Mapping[str, Sequence[Run]]) -> None:
 
 
 def make_tables(runs: dict[str, list[Run]]) -> Tables:
-    """Return the records of every chart, places on the Pareto front included."""
+    """Return the records of every chart by its name."""
     correct = {method: correctness(of_method) for method, of_method in runs.items()}
     verdicts = compare_all(correct, margin=0.01, resamples=1000)
-    return tables(runs, palette=PALETTE, verdicts=verdicts)
-
-
-def make_charts(runs: dict[str, list[Run]]) -> Tables:
-    """Return the tables and, by its file's name, the list of pairs of metrics/comparison.json."""
-    correct = {method: correctness(of_method) for method, of_method in runs.items()}
-    verdicts = compare_all(correct, margin=0.01, resamples=1000)
-    made = tables(runs, palette=PALETTE, verdicts=verdicts)
-    return made | {"comparison": records(verdicts, margin=0.01)}
+    return tables(Compared(runs=runs, verdicts=verdicts, palette=PALETTE, margin=0.01))
 
 
 def _generator(*parts: str | int) -> np.random.Generator:

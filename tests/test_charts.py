@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +16,21 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from fairtune.charts.gallery import FIGURES, Tables, draw_all
+from fairtune.charts.gallery import Tables, charts, draw_all
 from fairtune.charts.style import NOT_MEASURED, STYLE, WIDTH, looks
-from tests.studies import METHODS, make_charts, make_runs
+from tests.studies import METHODS, make_runs, make_tables
+
+ROOT = Path(__file__).parent.parent
 
 
 def study(**knobs: Any) -> Tables:
-    return make_charts(make_runs(**knobs))
+    return make_tables(make_runs(**knobs))
 
 
 def drawn(made: Tables, name: str) -> Figure:
     """Return one figure, laid out."""
     with matplotlib.rc_context(STYLE):
-        figure = FIGURES[name](made[name], looks(made["accuracy"]))
+        figure = charts()[name].draw(made[name], looks(made["accuracy"]))
         figure.draw_without_rendering()
     return figure
 
@@ -53,7 +58,7 @@ def test_names_of_methods_of_like_cost_do_not_overlap(seconds: tuple[float, ...]
         times = record.times.model_copy(update={"train_seconds": took})
         changed = record.model_copy(update={"times": times})
         runs[name][0] = replace(runs[name][0], record=changed)
-    figure = drawn(make_charts(runs), "pareto")
+    figure = drawn(make_tables(runs), "pareto")
     for axes in figure.axes:
         names = [text for text in axes.texts if text.get_text()]
         boxes = [name.get_window_extent() for name in names]
@@ -90,7 +95,7 @@ def test_unusual_studies_are_drawn_with_no_warning(
     assert [str(warning.message) for warning in recwarn] == []
 
 
-@pytest.mark.parametrize("name", ["accuracy", "train_seconds", "memory", "memory_breakdown"])
+@pytest.mark.parametrize("name", ["accuracy", "training_time", "memory", "memory_breakdown"])
 def test_bars_start_at_zero(name: str) -> None:
     assert drawn(study(), name).axes[0].get_xlim()[0] == 0
 
@@ -111,8 +116,8 @@ def test_the_axis_of_host_memory_says_host() -> None:
 
 def test_what_was_not_measured_is_written_and_not_drawn() -> None:
     made = study()
-    made["train_seconds"] = [r for r in made["train_seconds"] if r["method"] != "qlora"]
-    figure = drawn(made, "train_seconds")
+    made["training_time"] = [r for r in made["training_time"] if r["method"] != "qlora"]
+    figure = drawn(made, "training_time")
     assert texts(figure).count(NOT_MEASURED) == 1
     assert len(figure.axes[0].patches) == 3
 
@@ -123,7 +128,7 @@ def test_methods_differ_by_more_than_colour() -> None:
         assert len({str(getattr(one, feature)) for one in look.values()}) == len(METHODS)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "accuracy_interval", "train_seconds", "memory"])
+@pytest.mark.parametrize("name", ["accuracy", "accuracy_interval", "training_time", "memory"])
 def test_rows_are_in_the_studys_order_from_the_top(name: str) -> None:
     methods = ("qlora", "ia3", "full")
     axes = drawn(study(methods=methods), name).axes[0]
@@ -131,7 +136,20 @@ def test_rows_are_in_the_studys_order_from_the_top(name: str) -> None:
     assert sorted(labels, key=lambda label: -labels[label]) == list(methods)
 
 
-@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_chart_is_a_file_and_has_one_name(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "fairtune", tmp_path / "fairtune")
+    shutil.copy(ROOT / "fairtune/charts/loss.py", tmp_path / "fairtune/charts/energy.py")
+    code = "from fairtune.charts.gallery import charts; print(*charts())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == {*charts(), "energy"}
+    for name in charts():
+        for template in ("paper.typ", "README.md"):
+            assert f'chart("{name}"' in (ROOT / "report/template" / template).read_text()
+
+
+@pytest.mark.parametrize("name", list(charts()))
 def test_no_text_leaves_the_figure(name: str) -> None:
     figure = drawn(study(seeds=(1, 2, 3), rows=2000), name)
     written = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from fairtune.charts.gallery import Tables
 from fairtune.core.files import write_json
 from fairtune.page import page
-from tests.studies import make_charts, make_runs
+from tests.studies import make_runs, make_tables
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / ".dvc/plots"
@@ -32,11 +32,12 @@ def charts() -> dict[str, dict[str, Any]]:
     """Return what dvc.yaml says of each chart, by the name of its table."""
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     entries = [item for entry in stages["compare"]["plots"] for item in entry.items()]
-    return {Path(path).stem: about for path, about in entries}
+    # The verdicts' file holds the records of the differences.
+    return {Path(path).stem.replace("comparison", "differences"): about for path, about in entries}
 
 
 def study(**knobs: Any) -> Tables:
-    return make_charts(make_runs(**knobs))
+    return make_tables(make_runs(**knobs))
 
 
 def svg(name: str, **revisions: Tables) -> str:

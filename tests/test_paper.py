@@ -20,7 +20,6 @@ from pypdf import PdfReader
 
 from fairtune.analysis.pairs import POWER
 from fairtune.charts.gallery import draw_all
-from fairtune.charts.records import Record
 from fairtune.core.errors import UserError
 from fairtune.report import typeset
 from fairtune.report.projection import SHAPES
@@ -55,12 +54,8 @@ STUDIES: dict[str, dict[str, Any]] = {
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One set of figures for all papers: their text is drawn, so what they show does not matter."""
     folder: Path = tmp_path_factory.mktemp("charts")
-    draw_all(make_tables(make_runs()) | {"comparison": _differences()}, folder)
+    draw_all(make_tables(make_runs()), folder)
     return folder
-
-
-def _differences() -> list[Record]:
-    return list(make_evidence().tables["comparison"])
 
 
 def set_paper(found: Evidence, charts: Path, templates: Path = TEMPLATES) -> bytes:
@@ -358,7 +353,7 @@ def test_the_stage_writes_the_paper_its_twin_and_the_charts(repository: Path) ->
     report = repository / "report"
     assert (report / "report.pdf").read_bytes().startswith(b"%PDF")
     assert "](charts/accuracy.svg)" in (report / "README.md").read_text()
-    assert (report / "charts/comparison.svg").exists()
+    assert (report / "charts/differences.svg").exists()
 
 
 def test_a_missing_metrics_file_gives_one_line(repository: Path) -> None:

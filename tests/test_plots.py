@@ -20,7 +20,8 @@ def with_memory(run: Run, **changes: Any) -> Run:
 
 
 def methods_in(records: Sequence[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(record["method"] for record in records))
+    names = [record.get("method") or record["pair"] for record in records]
+    return list(dict.fromkeys(name for one in names for name in one.split(" - ")))
 
 
 @pytest.mark.parametrize("gpu", [True, False])

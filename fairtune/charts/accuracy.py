@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -10,9 +10,8 @@ from matplotlib.ticker import PercentFormatter
 from fairtune.analysis.estimates import estimates
 from fairtune.analysis.formats import percent
 from fairtune.charts.bars import horizontal_bars
-from fairtune.charts.records import Record, colors, seeds_text
+from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look
-from fairtune.runs.record import Runs
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
@@ -25,9 +24,9 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     return figure
 
 
-def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, accuracy, low, high (95% interval), label, panel, note and color."""
-    color = colors(list(runs), palette)
+    runs, color = compared.runs, compared.colors
     return [
         {
             "method": method,

@@ -7,9 +7,15 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from fairtune.charts import accuracy
 from fairtune.charts.bars import method_figure
-from fairtune.charts.records import Record
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, Look, note_missing
+
+
+def records(compared: Compared) -> list[Record]:
+    """Return the records of `accuracy`: DVC draws a file once, so this chart has its own."""
+    return accuracy.records(compared)
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,24 +10,23 @@ from matplotlib.ticker import PercentFormatter
 
 from fairtune.analysis.formats import percent
 from fairtune.analysis.quality import expected_calibration_error, reliability_bins
-from fairtune.charts.records import Record, colors
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import GREY, INK, WIDTH, Look, grouped, hide_spare
-from fairtune.runs.record import Runs
 
 
-def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return the reliability bins of each method, all seeds together; empty bins are left out.
 
     confidence: mean probability given to the predicted class; accuracy: share of the bin's rows
     that are right; count: rows times seeds; panel: method with its expected calibration error.
     """
-    color = colors(list(runs), palette)
-    records = []
+    runs, color = compared.runs, compared.colors
+    made = []
     for method, of_method in runs.items():
         labels = of_method[0].predictions.labels
         probabilities = np.stack([run.predictions.probabilities for run in of_method])
         error = expected_calibration_error(labels, probabilities)
-        records += [
+        made += [
             {
                 "method": method,
                 "confidence": round(place.confidence, 4),
@@ -39,7 +38,7 @@ def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
             for place in reliability_bins(labels, probabilities)
             if place.confidence is not None and place.accuracy is not None
         ]
-    return records
+    return made
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:

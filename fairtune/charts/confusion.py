@@ -10,17 +10,17 @@ from matplotlib.figure import Figure
 
 from fairtune.analysis.formats import percent
 from fairtune.analysis.quality import confusion_matrix
-from fairtune.charts.records import Record
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, WIDTH, Look, grouped, hide_spare
-from fairtune.runs.record import Runs
 
 
-def records(runs: Runs) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, actual, predicted, count and share (of the actual class), summed over seeds.
 
     A class without test rows keeps its cells, with the share left null.
     """
-    records = []
+    runs = compared.runs
+    made = []
     for method, of_method in runs.items():
         names = of_method[0].record.data.labels
         predicted_classes = np.stack([run.predictions.predicted for run in of_method])
@@ -28,7 +28,7 @@ def records(runs: Runs) -> list[Record]:
         for actual, predicted in np.ndindex(len(names), len(names)):
             of_class = int(np.sum(counts[actual]))
             share = round(int(counts[actual, predicted]) / of_class, 4) if of_class else None
-            records.append({
+            made.append({
                 "method": method,
                 "actual": names[actual],
                 "predicted": names[predicted],
@@ -36,7 +36,7 @@ def records(runs: Runs) -> list[Record]:
                 "share": share,
                 "label": "" if share is None else percent(share),
             })  # fmt: skip
-    return records
+    return made
 
 
 PRINTED_CLASSES = 4

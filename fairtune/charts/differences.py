@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fairtune.analysis.comparison import pair_figures
-from fairtune.analysis.verdicts import PairVerdict
-from fairtune.charts.records import Record
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, WIDTH, Look
 
 BAND, WHISKER = "#e3e1d3", "#0072B2"
@@ -55,7 +53,7 @@ def _signed(points: float, _: int | None = None) -> str:
     return f"{points:+g}".replace("-", "−") if points else "0"
 
 
-def records(found: Sequence[PairVerdict], *, margin: float) -> list[dict[str, Any]]:
+def records(compared: Compared) -> list[Record]:
     """Return the verdicts as records, for the chart of intervals; shares between 0 and 1."""
     return [
         {"pair": f"{verdict.method_a} - {verdict.method_b}"}
@@ -64,6 +62,6 @@ def records(found: Sequence[PairVerdict], *, margin: float) -> list[dict[str, An
             for key, value in pair_figures(verdict).items()
             if key in ("difference", "low", "high", "verdict", "detectable")
         }
-        | {"margin": margin}
-        for verdict in found
+        | {"margin": compared.margin}
+        for verdict in compared.verdicts
     ]

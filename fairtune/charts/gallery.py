@@ -1,78 +1,55 @@
-"""All charts: their tables for `dvc plots` and, drawn from these, the printed figures as SVG.
+"""All charts: their records for `dvc plots` and, drawn from these, the printed figures as SVG.
 
-The tables are lists of flat records, committed as plots/<name>.json; `dvc plots show` draws them
-through the templates in .dvc/plots. The same tables give the same bytes: no date, no random ids.
+A chart is a module of this package that has `records` and `draw`; its name is the chart's name in
+`plots/`, in the report and in its figure's file. `dvc plots show` draws the records through the
+templates in .dvc/plots. The same records give the same bytes: no date, no random ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import importlib
+import pkgutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol, cast
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from fairtune.analysis.verdicts import PairVerdict
-from fairtune.charts import (
-    accuracy,
-    accuracy_interval,
-    calibration,
-    confusion,
-    differences,
-    loss,
-    memory,
-    memory_breakdown,
-    parameters,
-    pareto,
-    training_time,
-)
-from fairtune.charts.records import Record
+import fairtune.charts
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import STYLE, Look, looks
-from fairtune.runs.record import Runs
 
 Tables = dict[str, list[Record]]
 
 
-def tables(
-    runs: Runs, *, palette: Sequence[str], verdicts: Sequence[PairVerdict] | None = None
-) -> Tables:
-    """Return every chart's records by the name of the chart.
+class Chart(Protocol):
+    """What a chart's module holds."""
 
-    Args:
-        runs: method -> one run a seed; its order is the order of the charts.
-        palette: colours of the methods, in their order.
-        verdicts: on every pair of methods; without them no place on the Pareto front is given.
-    """
-    outcome = accuracy.records(runs, palette=palette)
+    def records(self, compared: Compared) -> list[Record]:
+        """Return what the chart shows, flat; empty where the study has nothing for it."""
+
+    def draw(self, records: list[Record], look: Mapping[str, Look]) -> Figure:
+        """Draw the records, each method in its look."""
+
+
+@functools.cache
+def charts() -> dict[str, Chart]:
+    """Return every chart by its name."""
+    package = fairtune.charts
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    modules = {name: importlib.import_module(f"{package.__name__}.{name}") for name in names}
     return {
-        "accuracy": outcome,
-        # The same records for the zoomed chart: DVC draws an output's file once.
-        "accuracy_interval": outcome,
-        "train_seconds": training_time.records(runs, palette=palette),
-        "memory": memory.records(runs, palette=palette),
-        "memory_breakdown": memory_breakdown.records(runs),
-        "parameters": parameters.records(runs, palette=palette),
-        "pareto": pareto.records(runs, palette=palette, verdicts=verdicts),
-        "loss": loss.records(runs, palette=palette),
-        "confusion": confusion.records(runs),
-        "calibration": calibration.records(runs, palette=palette),
+        name: cast("Chart", module)
+        for name, module in modules.items()
+        if hasattr(module, "records") and hasattr(module, "draw")
     }
 
 
-Draw = Callable[[list[Record], Mapping[str, Look]], Figure]
-FIGURES: dict[str, Draw] = {
-    "accuracy": accuracy.draw,
-    "accuracy_interval": accuracy_interval.draw,
-    "train_seconds": training_time.draw,
-    "memory": memory.draw,
-    "memory_breakdown": memory_breakdown.draw,
-    "parameters": parameters.draw,
-    "pareto": pareto.draw,
-    "loss": loss.draw,
-    "confusion": confusion.draw,
-    "calibration": calibration.draw,
-    "comparison": differences.draw,
-}
+def tables(compared: Compared) -> Tables:
+    """Return every chart's records by the name of the chart."""
+    return {name: chart.records(compared) for name, chart in charts().items()}
 
 
 def draw_all(tables: Mapping[str, list[Record]], folder: Path) -> list[Path]:
@@ -84,10 +61,10 @@ def draw_all(tables: Mapping[str, list[Record]], folder: Path) -> list[Path]:
     look = looks(tables["accuracy"])
     files = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in FIGURES.items():
+        for name, chart in charts().items():
             if not tables.get(name):
                 continue
-            figure = draw(tables[name], look)
+            figure = chart.draw(tables[name], look)
             files.append(folder / f"{name}.svg")
             figure.savefig(files[-1], metadata={"Date": None, "Creator": None})
     return files

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from fairtune.charts.records import Record, colors
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import WIDTH, Look, grouped
-from fairtune.runs.record import Runs
 
 
-def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, step, epoch, loss and color: the training loss, mean over seeds at each step.
 
     A step that some seed lacks is left out, so that a curve does not jump where one ends; so is a
     loss that is not a number, as after a training that diverged.
     """
-    color = colors(list(runs), palette)
-    records = []
+    runs, color = compared.runs, compared.colors
+    made = []
     for method, of_method in runs.items():
         by_step: defaultdict[int, list[dict[str, float]]] = defaultdict(list)
         for point in (point for run in of_method for point in run.history):
             if point.get("loss") is not None and np.isfinite(point["loss"]):
                 by_step[int(point["step"])].append(point)
-        records += [
+        made += [
             {
                 "method": method,
                 "step": step,
@@ -37,7 +36,7 @@ def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
             for step, points in sorted(by_step.items())
             if len(points) == len(of_method)
         ]
-    return records
+    return made
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from fairtune.analysis.costs import means, memory_measure, reason
 from fairtune.charts.bars import horizontal_bars, wrapped
-from fairtune.charts.records import Record, colors, seeds_text
+from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look
-from fairtune.runs.record import Runs
 
 
-def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, memory_mib (GPU, or else host), label, panel, note and color."""
-    color = colors(list(runs), palette)
+    runs, color = compared.runs, compared.colors
     measure, kind, meaning = memory_measure(runs)
     cause = reason(runs, "gpu_memory_mib")
     missing = "GPU" if kind == "host memory" else "process"

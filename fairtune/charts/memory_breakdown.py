@@ -8,24 +8,24 @@ from matplotlib.figure import Figure
 
 from fairtune.analysis.costs import all_have, means, reason
 from fairtune.charts.bars import end_labels, method_figure, wrapped
-from fairtune.charts.records import Record, seeds_text
+from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look, note_missing
-from fairtune.runs.record import Runs
 
 
-def records(runs: Runs) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, part, memory_mib, total_mib, label, panel and note: the stack, in order.
 
     Weights, gradients and optimizer state are predicted from the parameters; the rest (activations
     and workspace) is the measured peak of tensors less these, where every run has that peak.
     """
+    runs = compared.runs
     measured = all_have(runs, lambda memory: memory.gpu_allocated_mib)
     peaks = means(runs, lambda run: run.record.memory.gpu_allocated_mib) if measured else {}
     panel = "predicted from the parameters, "
     panel += "and the rest of the measured peak" if measured else "no activations"
     lack = f"GPU not measured: {reason(runs, 'gpu_allocated_mib')}"
     note = seeds_text(runs) if measured else lack
-    records = []
+    made = []
     for method, of_method in runs.items():
         predicted = of_method[0].record.predicted
         total = peaks.get(method, predicted.total_mib)
@@ -35,7 +35,7 @@ def records(runs: Runs) -> list[Record]:
             "optimizer state": predicted.optimizer_mib,
             "activations and other": total - predicted.total_mib,
         }
-        records += [
+        made += [
             {
                 "method": method,
                 "part": part,
@@ -48,7 +48,7 @@ def records(runs: Runs) -> list[Record]:
             for part, size in parts.items()
             if size > 0
         ]
-    return records
+    return made
 
 
 PARTS = {

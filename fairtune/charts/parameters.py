@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from fairtune.charts.records import Record, colors
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, WIDTH, Look
-from fairtune.runs.record import Runs
 
 
-def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, part, parameters, label and color: one a method and part that it trains.
 
     The head is trained by every method and is most of what a small adapter trains, so it stands
     apart; a part that a method does not train has no record.
     """
-    color = colors(list(runs), palette)
-    records = []
+    runs, color = compared.runs, compared.colors
+    made = []
     for method, of_method in runs.items():
         counts = of_method[0].record.counts
         encoder = counts.trainable - counts.adapter - counts.head
         parts = {"adapter": counts.adapter, "head": counts.head, "encoder": encoder}
-        records += [
+        made += [
             {
                 "method": method,
                 "part": part,
@@ -34,7 +33,7 @@ def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
             for part, count in parts.items()
             if count > 0
         ]
-    return records
+    return made
 
 
 PART_MARKERS = {"adapter": "o", "head": "s", "encoder": "^"}

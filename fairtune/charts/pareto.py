@@ -13,28 +13,25 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from fairtune.analysis import costs
 from fairtune.analysis.estimates import estimates
 from fairtune.analysis.pareto import pareto_front
-from fairtune.analysis.verdicts import PairVerdict
-from fairtune.charts.records import Record, colors
+from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import GREY, INK, WIDTH, Look, grouped, hide_spare
 from fairtune.runs.record import Run, Runs
 
 LETTER = 0.03  # of an axis: what a letter of a name takes
 
 
-def records(
-    runs: Runs, *, palette: Sequence[str], verdicts: Sequence[PairVerdict] | None = None
-) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return accuracy against each cost: one record a cost and method that has it.
 
     cost: name of the cost; panel: the same with its unit; value: mean over seeds, lower is better;
-    accuracy, low, high; status: place on the Pareto front, or null; above, below, top, bottom: see
+    accuracy, low, high; status: place on the Pareto front; above, below, top, bottom: see
     `_place_names`.
     """
-    color, found = colors(list(runs), palette), estimates(runs)
-    records = []
+    runs, color, found = compared.runs, compared.colors, estimates(compared.runs)
+    made = []
     for cost, (panel, measure) in _costs(runs).items():
         values = costs.means(runs, measure, digits=2)
-        front = {} if verdicts is None else pareto_front(values, verdicts)
+        front = pareto_front(values, compared.verdicts)
         of_cost: list[Record] = [
             {
                 "cost": cost,
@@ -44,15 +41,15 @@ def records(
                 "accuracy": round(found[method].mean, 4),
                 "low": round(found[method].low, 4),
                 "high": round(found[method].high, 4),
-                "status": front[method].status if front else None,
+                "status": front[method].status,
                 "color": color[method],
             }
             for method, value in values.items()
             if value > 0  # the axis is logarithmic
         ]
         _place_names(of_cost)
-        records += of_cost
-    return records
+        made += of_cost
+    return made
 
 
 def _place_names(records: list[Record]) -> None:

@@ -9,16 +9,35 @@ measured has no record: 0 would look like a free lunch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from fairtune.analysis.verdicts import PairVerdict
 from fairtune.runs.record import Runs
 
 Record = dict[str, Any]
 
 
-def colors(methods: Sequence[str], palette: Sequence[str]) -> dict[str, str]:
-    """Return the colour of each method: the palette in their order, from its start when it ends."""
-    return {method: palette[place % len(palette)] for place, method in enumerate(methods)}
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What the records of every chart are made of."""
+
+    runs: Runs
+    """Method -> one run a seed; its order is the order of the charts."""
+    verdicts: Sequence[PairVerdict]
+    """On every pair of methods."""
+    palette: Sequence[str]
+    """Colours of the methods, in their order."""
+    margin: float
+    """Difference in accuracy below which two methods count as equivalent."""
+
+    @property
+    def colors(self) -> dict[str, str]:
+        """The colour of each method: the palette in order, from its start when it ends."""
+        return {
+            method: self.palette[place % len(self.palette)]
+            for place, method in enumerate(self.runs)
+        }
 
 
 def seeds_text(runs: Runs) -> str:

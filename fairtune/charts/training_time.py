@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
 from fairtune.analysis.costs import means
 from fairtune.analysis.formats import decimals
 from fairtune.charts.bars import horizontal_bars
-from fairtune.charts.records import Record, colors, seeds_text
+from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look
 from fairtune.runs.record import Runs
 
 
-def records(runs: Runs, *, palette: Sequence[str]) -> list[Record]:
+def records(compared: Compared) -> list[Record]:
     """Return method, seconds, label, panel, note and color."""
-    color = colors(list(runs), palette)
+    runs, color = compared.runs, compared.colors
     note = f"{seeds_text(runs)}, on {_devices(runs)}"
     seconds = means(runs, lambda run: run.record.times.train_seconds, digits=2)
     return [

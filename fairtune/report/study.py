@@ -229,6 +229,6 @@ def read(study: Params) -> Evidence:
         },
         subset=read_json(paths.SUBSET / paths.MANIFEST, made_by="subset"),
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
-        tables=tables | {"comparison": results.comparison["differences"]},
+        tables=tables | {"differences": results.comparison["differences"]},
         scaling=read_json(scaling, made_by="report") if scaling.exists() else None,
     )
