@@ -58,6 +58,20 @@ def test_the_second_run_runs_nothing(repository: Repository) -> None:
     assert repository.repro() == []
 
 
+def test_an_edit_to_a_chart_s_code_trains_nothing(repository: Repository) -> None:
+    style = repository.root / "fairtune/charts/style.py"
+    style.write_text(style.read_text() + "# an edit\n")
+    assert repository.repro() == ["compare"]
+
+
+def test_what_desktops_and_editors_leave_behind_runs_nothing(repository: Repository) -> None:
+    for name in (".DS_Store", ".ipynb_checkpoints/run.py", ".run.py.swp", "__pycache__/run.pyc"):
+        left = repository.root / "fairtune/training" / name
+        left.parent.mkdir(exist_ok=True)
+        left.write_text("x")
+    assert repository.repro() == []
+
+
 def test_metrics_show_is_one_row_a_method_and_fits_120_columns(repository: Repository) -> None:
     table = repository.dvc("metrics", "show").rstrip().splitlines()
     assert [line.split()[0] for line in table] == ["Path", "metrics/lora.json", "metrics/ia3.json"]
