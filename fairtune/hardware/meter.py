@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from fairtune.core.errors import UserError
+from fairtune.core.units import MIB
 from fairtune.hardware import nvml
 from fairtune.hardware.device import Choice
 from fairtune.hardware.sampler import Sampler, Samples
 from fairtune.runs.record import Energy, Memory
 
-MIB = 2**20
 # A driver and a display need this much; more means that somebody else computes there.
 BUSY_MIB = 1024.0
 # Steps before the median step time is taken: allocator and caches settle.

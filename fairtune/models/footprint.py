@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fairtune.core.units import MIB
 from fairtune.runs.record import Breakdown
 
-MIB = 2**20
 # AdamW keeps two moments of each trained parameter (Loshchilov and Hutter, 2019, algorithm 2).
 ADAMW_STATES = 2
 

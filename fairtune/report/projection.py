@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairtune.core.method import Method
+from fairtune.core.units import MIB
 from fairtune.runs.record import Breakdown
 
-MIB = 2**20
 FLOAT, HALF, MOMENTS, CLASSES = 4, 2, 2, 2
 BLOCK, SCALES = 64, 256
 """Weights that share a scale, and scales that share one (Dettmers et al. 2023, section 3)."""
