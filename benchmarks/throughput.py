@@ -35,7 +35,8 @@ from fairtune.core.errors import run  # noqa: E402
 from fairtune.core.files import read_json, write_json  # noqa: E402
 from fairtune.core.units import MIB  # noqa: E402
 from fairtune.hardware import device  # noqa: E402
-from fairtune.hardware.meter import Baseline, Meter  # noqa: E402
+from fairtune.hardware.baseline import Baseline  # noqa: E402
+from fairtune.hardware.meter import Meter  # noqa: E402
 from fairtune.models.build import Built, build  # noqa: E402
 from fairtune.models.pretrained import load_config  # noqa: E402
 from fairtune.runs import token_cache  # noqa: E402

@@ -20,7 +20,7 @@ from fairtune.core.method import Method  # noqa: E402
 from fairtune.core.params import Model, Params  # noqa: E402
 from fairtune.core.units import MIB  # noqa: E402
 from fairtune.hardware.device import Choice, choose  # noqa: E402
-from fairtune.hardware.meter import host_peak_mib  # noqa: E402
+from fairtune.hardware.memory import host_peak_mib  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.models.pretrained import load_config  # noqa: E402
 from fairtune.scaling.point import Cost, Size  # noqa: E402
