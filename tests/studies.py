@@ -27,6 +27,7 @@ from fairtune.analysis.verdicts import compare_all
 from fairtune.charts.differences import records
 from fairtune.charts.gallery import Tables, tables
 from fairtune.core.paths import run_folder
+from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import (
     Accuracy,
     Audit,
@@ -37,7 +38,6 @@ from fairtune.runs.record import (
     Execution,
     Inference,
     Memory,
-    Predictions,
     Rows,
     Run,
     RunRecord,
