@@ -6,19 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from fairtune.runs.breakdown import Breakdown
+from fairtune.runs.part import Part
 from fairtune.runs.predictions import Predictions
 
 SCHEMA = 1
-
-
-class Part(BaseModel):
-    """A frozen part of the record."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null"
-    )
 
 
 class Counts(Part):
@@ -97,19 +89,6 @@ class Memory(Part):
     """Number of NVML samples taken."""
     unavailable: dict[str, str]
     """Reason for each counter that could not be had."""
-
-
-class Breakdown(Part):
-    """Predicted memory in MiB from the model's own parameters and dtypes."""
-
-    weights_mib: float
-    gradients_mib: float
-    optimizer_mib: float
-
-    @property
-    def total_mib(self) -> float:
-        """The sum of the parts."""
-        return self.weights_mib + self.gradients_mib + self.optimizer_mib
 
 
 class Energy(Part):
