@@ -20,7 +20,8 @@ from benchmarks.shapes import write_roberta  # noqa: E402
 from fairtune.acceleration.prepare import prepare  # noqa: E402
 from fairtune.core.errors import UserError, run  # noqa: E402
 from fairtune.hardware import device  # noqa: E402
-from fairtune.hardware.meter import Baseline, Meter  # noqa: E402
+from fairtune.hardware.baseline import Baseline  # noqa: E402
+from fairtune.hardware.meter import Meter  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.runs import token_cache  # noqa: E402
 from fairtune.training import inference, loop  # noqa: E402

@@ -18,7 +18,8 @@ terminal.quiet_libraries()
 from benchmarks.throughput import Setting  # noqa: E402
 from fairtune.core.errors import UserError, run  # noqa: E402
 from fairtune.core.files import write_json  # noqa: E402
-from fairtune.hardware.meter import Meter, baseline  # noqa: E402
+from fairtune.hardware.baseline import baseline  # noqa: E402
+from fairtune.hardware.meter import Meter  # noqa: E402
 from fairtune.training.recording import versions  # noqa: E402
 
 

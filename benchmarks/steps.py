@@ -30,6 +30,7 @@ from fairtune.acceleration.cuda_graphs import Inputs, ReplayableAdamW, StepGraph
 from fairtune.acceleration.prepare import prepare  # noqa: E402
 from fairtune.core.errors import UserError, run  # noqa: E402
 from fairtune.core.files import write_json  # noqa: E402
+from fairtune.core.units import MIB  # noqa: E402
 from fairtune.hardware import device  # noqa: E402
 from fairtune.models.build import Built, build  # noqa: E402
 from fairtune.training.recording import versions  # noqa: E402
@@ -120,7 +121,7 @@ def timed(built: Built, chosen: device.Choice, lengths: list[int]) -> dict[str, 
             torch.cuda.synchronize()
             times.append(before.elapsed_time(after))
         found[str(length)] = round(statistics.median(times), 2)
-    found["peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    found["peak_mib"] = round(torch.cuda.max_memory_allocated() / MIB)
     return found
 
 

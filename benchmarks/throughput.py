@@ -33,8 +33,10 @@ from benchmarks.shapes import write_roberta  # noqa: E402
 from fairtune.acceleration.prepare import prepare  # noqa: E402
 from fairtune.core.errors import run  # noqa: E402
 from fairtune.core.files import read_json, write_json  # noqa: E402
+from fairtune.core.units import MIB  # noqa: E402
 from fairtune.hardware import device  # noqa: E402
-from fairtune.hardware.meter import Baseline, Meter  # noqa: E402
+from fairtune.hardware.baseline import Baseline  # noqa: E402
+from fairtune.hardware.meter import Meter  # noqa: E402
 from fairtune.models.build import Built, build  # noqa: E402
 from fairtune.models.pretrained import load_config  # noqa: E402
 from fairtune.runs import token_cache  # noqa: E402
@@ -151,8 +153,8 @@ def plain_run(setting: Setting, name: str) -> dict[str, float]:
     on_gpu = setting.device.type == "cuda"
     return {
         "samples_per_second": len(setting.rows) / seconds,
-        "peak_mib": torch.cuda.max_memory_allocated() / 2**20 if on_gpu else 0.0,
-        "reserved_mib": torch.cuda.max_memory_reserved() / 2**20 if on_gpu else 0.0,
+        "peak_mib": torch.cuda.max_memory_allocated() / MIB if on_gpu else 0.0,
+        "reserved_mib": torch.cuda.max_memory_reserved() / MIB if on_gpu else 0.0,
     }
 
 

@@ -27,17 +27,17 @@ from fairtune.analysis.verdicts import compare_all
 from fairtune.charts.gallery import Tables, tables
 from fairtune.charts.records import Compared
 from fairtune.core.paths import run_folder
+from fairtune.runs.breakdown import Breakdown
+from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import (
     Accuracy,
     Audit,
-    Breakdown,
     Counts,
     Device,
     Energy,
     Execution,
     Inference,
     Memory,
-    Predictions,
     Rows,
     Run,
     RunRecord,

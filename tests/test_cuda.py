@@ -17,7 +17,8 @@ from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Model, Train
 from fairtune.hardware import device
-from fairtune.hardware.meter import Baseline, Meter, baseline
+from fairtune.hardware.baseline import Baseline, baseline
+from fairtune.hardware.meter import Meter
 from fairtune.models.build import build
 from fairtune.training import loop, prediction
 from tests.tiny import encoded_rows

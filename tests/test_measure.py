@@ -15,8 +15,11 @@ import pytest
 
 from fairtune.core.params import Train
 from fairtune.hardware import device
-from fairtune.hardware.meter import WARM_UP_STEPS, Baseline, Meter, baseline, host_peak_mib
+from fairtune.hardware.baseline import Baseline, baseline
+from fairtune.hardware.memory import host_peak_mib
+from fairtune.hardware.meter import Meter
 from fairtune.hardware.sampler import Sampler, Samples
+from fairtune.hardware.steps import WARM_UP_STEPS
 from fairtune.models import footprint
 
 ROOT = Path(__file__).parent.parent
@@ -121,7 +124,7 @@ def test_steps_are_timed_after_warm_up_and_not_across_a_pause() -> None:
     assert median is not None
     assert p90 is not None
     assert 2.0 <= median <= p90 < 100.0
-    assert max(meter.step_milliseconds()) < 150.0
+    assert max(meter.steps.milliseconds()) < 150.0
 
 
 def test_without_a_gpu_its_counters_are_null_with_the_reason() -> None:
@@ -206,8 +209,8 @@ def busy_probe(
 ) -> subprocess.CompletedProcess[str]:
     play(folder, device=device, processes=processes, drawing=drawing)
     code = (
-        "from fairtune.core import errors; from fairtune.hardware import meter; "
-        f"errors.run(lambda: print(meter.baseline(allow_busy={allow}).busy))"
+        "from fairtune.core import errors; from fairtune.hardware import baseline; "
+        f"errors.run(lambda: print(baseline.baseline(allow_busy={allow}).busy))"
     )
     env = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}", **environment}
     return subprocess.run(

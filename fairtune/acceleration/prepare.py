@@ -7,12 +7,13 @@ import sys
 from typing import Any
 
 from fairtune.acceleration import attention, bf16, dropout
+from fairtune.core.units import MIB
 from fairtune.hardware.device import Choice
 
 # Of glibc's `mallopt`: when memory is given back to the system, and from which size on a block is
 # mapped on its own. The largest number that it takes is that of a C int.
 TRIM_THRESHOLD, MMAP_THRESHOLD, LARGEST = -1, -3, 2**31 - 1
-HALF_HEAP = 32 * 2**20
+HALF_HEAP = 32 * MIB
 
 
 def prepare(model: Any, device: Choice) -> None:

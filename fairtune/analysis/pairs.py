@@ -84,9 +84,6 @@ def paired_comparison(
     low, high = difference + stretch * np.quantile(shifts, [alpha / 2, 1 - alpha / 2])
     mcnemar_p = _exact_mcnemar(row_sums)
     crossed_p = 2 * error.tail(abs(difference))
-    how = "paired bootstrap over test rows; other seeds are not covered (one seed)"
-    if seeds > 1:
-        how = f"paired bootstrap over test rows, stretched to the crossed error of {seeds} seeds"
     return PairedComparison(
         accuracy_a=float(correct_a.mean()),
         accuracy_b=float(correct_b.mean()),
@@ -104,8 +101,15 @@ def paired_comparison(
         alpha=alpha,
         seeds=seeds,
         rows=rows,
-        how=how,
+        how=_how(seeds),
     )
+
+
+def _how(seeds: int) -> str:
+    """How the interval came about, and whether it covers other seeds."""
+    if seeds == 1:
+        return "paired bootstrap over test rows; other seeds are not covered (one seed)"
+    return f"paired bootstrap over test rows, stretched to the crossed error of {seeds} seeds"
 
 
 def _row_outcomes(

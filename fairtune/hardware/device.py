@@ -11,6 +11,7 @@ import torch
 
 from fairtune.core.errors import UserError
 from fairtune.core.params import Train
+from fairtune.hardware import nvml
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -130,3 +131,8 @@ def granted_cores() -> int:
         pass
     # Beyond physical cores and this many, torch's own default is the better judge.
     return min(cores, torch.get_num_threads()) if cores > 32 else cores
+
+
+def driver(device: Choice) -> str | None:
+    """Return the version of the GPU's driver, where the training runs on one."""
+    return nvml.driver_version() if device.type == "cuda" else None

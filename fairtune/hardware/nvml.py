@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from typing import Any
 
-MIB = 2**20
+from fairtune.core.units import MIB
+
 # Of CUDA_VISIBLE_DEVICES: what shows a process no GPU.
 HIDDEN = ("", "-1")
 COUNT_BY_PLACE = ("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+# Reasons for a figure that could not be had.
+NO_GPU = "no NVIDIA GPU"
+NO_NVML = "NVML is not there"
 
 
 def handle() -> Any:

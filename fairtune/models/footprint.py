@@ -7,11 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fairtune.runs.record import Breakdown
-
-MIB = 2**20
-# AdamW keeps two moments of each trained parameter (Loshchilov and Hutter, 2019, algorithm 2).
-ADAMW_STATES = 2
+from fairtune.runs.breakdown import Breakdown
 
 
 def predict(model: nn.Module) -> Breakdown:
@@ -24,11 +20,7 @@ def predict(model: nn.Module) -> Breakdown:
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     weights = sum(stored_bytes(parameter) for parameter in parameters)
     gradients = sum(parameter.numel() * parameter.element_size() for parameter in trained)
-    return Breakdown(
-        weights_mib=round(weights / MIB, 2),
-        gradients_mib=round(gradients / MIB, 2),
-        optimizer_mib=round(ADAMW_STATES * gradients / MIB, 2),
-    )
+    return Breakdown.of_bytes(weights=weights, gradients=gradients)
 
 
 def stored_bytes(parameter: nn.Parameter) -> int:

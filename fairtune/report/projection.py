@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fairtune.core.method import Method
-from fairtune.runs.record import Breakdown
+from fairtune.runs.breakdown import Breakdown
 
-MIB = 2**20
-FLOAT, HALF, MOMENTS, CLASSES = 4, 2, 2, 2
+FLOAT, HALF, CLASSES = 4, 2, 2
 BLOCK, SCALES = 64, 256
 """Weights that share a scale, and scales that share one (Dettmers et al. 2023, section 3)."""
 DEFAULT_TARGETS = {
@@ -129,11 +128,7 @@ def predict(shape: Shape, block: Method, *, precision: str = "fp32") -> Breakdow
         stored = (shape.embeddings + trained) * FLOAT + layers * frozen
         if block.quantize:
             stored -= round(shape.matrices * (frozen - packed_bytes(precision)))
-    return Breakdown(
-        weights_mib=round(stored / MIB, 2),
-        gradients_mib=round(trained * FLOAT / MIB, 2),
-        optimizer_mib=round(MOMENTS * trained * FLOAT / MIB, 2),
-    )
+    return Breakdown.of_bytes(weights=stored, gradients=trained * FLOAT)
 
 
 def packed_bytes(precision: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from fairtune.report.projection import SHAPES, Shape, predict
 from fairtune.report.study import Evidence
 from fairtune.report.wording import NONE, listing, method, methods, number
-from fairtune.runs.record import Breakdown
+from fairtune.runs.breakdown import Breakdown
 
 GIB = 1024
 AXES = {

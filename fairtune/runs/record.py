@@ -6,19 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from fairtune.runs.breakdown import Breakdown
+from fairtune.runs.part import Part
+from fairtune.runs.predictions import Predictions
 
 SCHEMA = 1
-
-
-class Part(BaseModel):
-    """A frozen part of the record."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, ser_json_inf_nan="null"
-    )
 
 
 class Counts(Part):
@@ -97,19 +89,6 @@ class Memory(Part):
     """Number of NVML samples taken."""
     unavailable: dict[str, str]
     """Reason for each counter that could not be had."""
-
-
-class Breakdown(Part):
-    """Predicted memory in MiB from the model's own parameters and dtypes."""
-
-    weights_mib: float
-    gradients_mib: float
-    optimizer_mib: float
-
-    @property
-    def total_mib(self) -> float:
-        """The sum of the parts."""
-        return self.weights_mib + self.gradients_mib + self.optimizer_mib
 
 
 class Energy(Part):
@@ -225,27 +204,6 @@ class RunRecord(Part):
     """Size on disk of what must be shipped besides the pretrained model (full: all weights)."""
     head_sha256: str
     """Hash of the head's first weights: the same for methods of one seed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predictions:
-    """What a run said of each test row, in the test split's order."""
-
-    row_ids: list[str]
-    labels: NDArray[np.int64]
-    """True classes, shape (rows,)."""
-    probabilities: NDArray[np.float32]
-    """Softmax outputs, shape (rows, classes)."""
-
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        """Most probable class of each row, shape (rows,)."""
-        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """Whether each row is right, shape (rows,)."""
-        return np.asarray(self.predicted == self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)

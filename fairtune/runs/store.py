@@ -18,7 +18,8 @@ from pydantic import ValidationError
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json, write_json
 from fairtune.core.paths import HISTORY, PREDICTIONS, RECORD, run_folder
-from fairtune.runs.record import Predictions, Run, RunRecord
+from fairtune.runs.predictions import Predictions
+from fairtune.runs.record import Run, RunRecord
 
 
 def write_run(

@@ -18,13 +18,13 @@ from transformers import AutoModelForSequenceClassification  # noqa: E402
 
 from fairtune.core.method import Method  # noqa: E402
 from fairtune.core.params import Model, Params  # noqa: E402
+from fairtune.core.units import MIB  # noqa: E402
 from fairtune.hardware.device import Choice, choose  # noqa: E402
-from fairtune.hardware.meter import host_peak_mib  # noqa: E402
+from fairtune.hardware.memory import host_peak_mib  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.models.pretrained import load_config  # noqa: E402
 from fairtune.scaling.point import Cost, Size  # noqa: E402
 
-MIB = 2**20
 WARM_UP, SEED, LABELS = 2, 0, 2
 GROWING = ("hidden_size", "intermediate_size", "num_attention_heads")
 """What grows with the width of the encoder; the width of an attention head stays."""

@@ -13,7 +13,7 @@ from torch import nn
 from fairtune.core.errors import UserError
 from fairtune.hardware.device import Choice
 from fairtune.models.audit import is_4bit
-from fairtune.runs.record import Predictions
+from fairtune.runs.predictions import Predictions
 from fairtune.runs.token_cache import Encoded
 from fairtune.training.batches import Collator
 

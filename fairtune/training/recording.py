@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairtune.core.params import Params
+from fairtune.core.units import MIB
 from fairtune.runs.record import Rows, RunRecord, Times
 from fairtune.runs.token_cache import Encoded
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:  # both import torch
     from fairtune.hardware.meter import Meter
     from fairtune.training.loop import Trained
 
-MIB = 2**20
 LIBRARIES = (
     "torch",
     "transformers",

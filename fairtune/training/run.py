@@ -60,7 +60,7 @@ def run_training(study: Params, *, name: str, seed: int, weights: Path, started:
     manifest = read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
     splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
     # Before torch, and with it CUDA, is imported: what the GPU holds now is others'.
-    from fairtune.hardware.meter import baseline
+    from fairtune.hardware.baseline import baseline
 
     base = baseline(
         allow_busy=study.train.allow_busy_gpu,
@@ -88,7 +88,8 @@ def _run(
 
     from fairtune.acceleration.prepare import prepare
     from fairtune.hardware import device
-    from fairtune.hardware.meter import Meter, driver
+    from fairtune.hardware.device import driver
+    from fairtune.hardware.meter import Meter
     from fairtune.models import footprint
     from fairtune.models.build import build
     from fairtune.training import loop, prediction
