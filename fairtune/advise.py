@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fairtune.analysis.formats import mebibytes, percent, points, seconds
 from fairtune.core import params
 from fairtune.core.errors import UserError, run
+from fairtune.report.accuracy import seeds_note
 from fairtune.report.study import Results, read_results
-from fairtune.report.wording import capital, mebibytes, methods, percent, points, seconds
+from fairtune.report.wording import capital, methods
 
 FITS, UNCERTAIN, FAILS = "fits", "uncertain", "does not fit"
 
@@ -62,7 +64,7 @@ def judge(results: Results, name: str, limits: Limits) -> Judgement:
     found = results.metrics[name]
     reasons, misses, uncertain = [], [0.0], False
     for what, value, most, show in (
-        (results.memory_name, found[results.memory_key], limits.max_memory_mib, mebibytes),
+        (results.memory.name, found[results.memory.key], limits.max_memory_mib, mebibytes),
         ("training time", found["train_seconds"], limits.max_seconds, seconds),
     ):
         if most is not None and value > most:
@@ -85,14 +87,14 @@ def judge(results: Results, name: str, limits: Limits) -> Judgement:
 def order(results: Results, judgements: Sequence[Judgement]) -> list[Judgement]:
     """Return what may fit, the best first: surely fitting, unbeaten, then cheapest, then by mean.
 
-    The costs are the product of time and memory, as in the report's recommendation.
+    The costs are weighed as in the report's recommendation (`fairtune.analysis.costs.weight`).
     """
     unbeaten = set(results.unbeaten)
 
     def key(one: Judgement) -> tuple[bool, bool, float, float]:
-        found = results.metrics[one.method]
-        cost = found["train_seconds"] * found[results.memory_key]
-        return (one.status != FITS, one.method not in unbeaten, cost, -found["accuracy"])
+        accuracy = results.metrics[one.method]["accuracy"]
+        weighed = results.weight(one.method)
+        return (one.status != FITS, one.method not in unbeaten, weighed, -accuracy)
 
     return sorted((one for one in judgements if one.status != FAILS), key=key)
 
@@ -101,7 +103,7 @@ def advise(results: Results, limits: Limits) -> Advice:
     """Return which method fits, the runner-up, and what the study cannot tell."""
     judgements = [judge(results, name, limits) for name in results.names]
     fitting = order(results, judgements)
-    text = [_memory_note(results)] if not results.on_gpu else []
+    text = [_memory_note(results)] if not results.memory.on_gpu else []
     nearest = None
     if fitting:
         text += _choice(results, fitting)
@@ -112,21 +114,17 @@ def advise(results: Results, limits: Limits) -> Advice:
         choice=fitting[0].method if fitting else None,
         runner_up=fitting[1].method if len(fitting) > 1 else None,
         nearest=nearest,
-        memory=results.memory_name,
-        text=text + ([_one_seed()] if results.seeds == 1 else []),
+        memory=results.memory.name,
+        text=text + ([seeds_note(results)] if results.seeds == 1 else []),
         judgements=judgements,
     )
 
 
 def _memory_note(results: Results) -> str:
     return (
-        f"GPU memory was not measured; the {results.memory_name} of the training process stands "
+        f"GPU memory was not measured; the {results.memory.name} of the training process stands "
         "in for it."
     )
-
-
-def _one_seed() -> str:
-    return "Each method was trained with one seed: another seed may change its accuracy."
 
 
 def _choice(results: Results, fitting: Sequence[Judgement]) -> list[str]:
@@ -152,7 +150,7 @@ def _figures(results: Results, name: str) -> str:
     return (
         f"accuracy {percent(found['accuracy'])} (±{points(found['accuracy_ci95'])}), "
         f"training time {seconds(found['train_seconds'])}, "
-        f"{results.memory_name} {mebibytes(found[results.memory_key])}"
+        f"{results.memory.name} {mebibytes(found[results.memory.key])}"
     )
 
 

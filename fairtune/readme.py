@@ -32,17 +32,11 @@ def results(found: Results) -> str:
         f"|{'---|' * len(table.header)}",
         *(f"| {' | '.join(row)} |" for row in table.rows),
         "",
-        f"{table.note} {_seeds(found)}",
+        f"{table.note} {accuracy.seeds_note(found)}",
         "",
         f"![Test accuracy of each method with its 95% interval]({CHART.as_posix()})",
     ]
     return "\n".join(lines)
-
-
-def _seeds(found: Results) -> str:
-    if found.seeds == 1:
-        return "Each method was trained once: other seeds may give another order."
-    return f"Each method was trained with {found.seeds} seeds."
 
 
 def filled(text: str, block: str) -> str:

@@ -99,7 +99,7 @@ def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:
         for place, name in enumerate(methods)
     ]  # fmt: skip
     points[-1] |= {"seconds": None, "memory_mib": None, "note": "out of memory"}
-    return {"device": "NVIDIA H200", "memory": "GPU memory allocated by tensors", "points": points}
+    return {"device": "NVIDIA H200", "memory": "gpu_allocated_mib", "points": points}
 
 
 def write_study(root: Path, **knobs: Any) -> Evidence:

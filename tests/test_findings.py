@@ -244,4 +244,4 @@ def test_memory_that_only_torch_counted_is_said_to_be_torchs() -> None:
     without = {name: {**one, "gpu_memory_mib": None} for name, one in found.metrics.items()}
     bare = dataclasses.replace(found, metrics=without)
     assert "as torch counts it" in costs.memory_source(bare)
-    assert bare.memory_name == "GPU memory"
+    assert bare.memory.name == "GPU memory"

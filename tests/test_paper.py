@@ -123,7 +123,7 @@ def relations(found: Evidence) -> set[str]:
     """Return the relations that sentences draw: most to least, all to the baseline, and twins."""
     printed = set()
     pairs = {(found.baseline, name) for name in found.names} | set(pairwise(found.names))
-    for _, values in found.costs.values():
+    for values in map(found.spent, found.costs):
         ordered = sorted(values, key=lambda name: values[name])
         for base, name in {*pairs, (ordered[0], ordered[-1])}:
             ratio = values[name] / values[base]

@@ -100,7 +100,8 @@ def test_a_clear_winner_is_named_and_holds_the_first_rank() -> None:
     content = compared(
         make_runs(rows=1000, accuracy={"full": 0.98, "lora": 0.8, "qlora": 0.8, "ia3": 0.8})
     )
-    assert content["pairs"]["full_vs_lora"]["verdict"] == "full better"
+    pair = content["pairs"]["full_vs_lora"]
+    assert (pair["verdict"], pair["winner"], pair["loser"]) == ("better", "full", "lora")
     assert content["methods"]["full"]["best_rank"] == content["methods"]["full"]["worst_rank"] == 1
 
 
@@ -108,6 +109,7 @@ def test_methods_that_cannot_be_told_apart_share_their_ranks() -> None:
     content = compared(make_runs(rows=200, accuracy=dict.fromkeys(("full", "lora"), 0.9)))
     pair = content["pairs"]["full_vs_lora"]
     assert pair["verdict"] == "cannot tell"
+    assert pair["winner"] is pair["loser"] is None
     assert pair["detectable"] > pair["difference"]
     assert content["methods"]["full"]["worst_rank"] > 1
 

@@ -95,7 +95,9 @@ def pair_figures(verdict: PairVerdict) -> dict[str, Any]:
     """Return one verdict, flat: accuracy of the first method minus that of the second."""
     pair = verdict.comparison
     return {
-        "verdict": f"{verdict.winner} better" if verdict.winner else verdict.verdict,
+        "verdict": verdict.verdict,
+        "winner": verdict.winner,
+        "loser": verdict.loser,
         "difference": round(pair.difference, 4),
         "low": round(pair.low, 4),
         "high": round(pair.high, 4),

@@ -1,45 +1,193 @@
-"""What the methods cost: figures of the runs as means over seeds, and which memory counts."""
+"""What the methods cost: one table of costs, which memory counts, and means over seeds.
+
+Less is better in all of them. A further cost is one entry of `COSTS`: the Pareto chart, the
+report's sentences and the advice loop over the table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
-from fairtune.runs.record import Memory, Run, Runs
+from fairtune.analysis.formats import mebibytes, number, seconds
+from fairtune.runs.record import RunRecord, Runs
 
-Measure = Callable[[Run], float | None]
-Counter = Callable[[Memory], float | None]
-MEMORIES: tuple[tuple[Counter, str, str], ...] = (
-    (lambda m: m.gpu_memory_mib, "GPU memory", "of the process, as nvidia-smi shows it"),
-    (lambda m: m.gpu_device_delta_mib, "GPU memory", "of the device, beyond that at the start"),
-    (lambda m: m.host_memory_mib, "host memory", "of the process"),
+SAME = 0.02
+"""Share by which two costs may differ and still count as alike: two runs of one setting do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryCounter:
+    """One of the counters of memory that a run keeps."""
+
+    key: str
+    """In metrics/<method>.json, and of the record's memory."""
+    name: str
+    """What charts, tables and prose call it."""
+    meaning: str
+    """What exactly is counted, and by whom; follows the name."""
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it counts a GPU's memory."""
+        return self.key.startswith("gpu")
+
+
+MEMORY_COUNTERS = (
+    MemoryCounter(
+        key="gpu_memory_mib",
+        name="GPU memory",
+        meaning="of the process, as nvidia-smi shows it",
+    ),
+    MemoryCounter(
+        key="gpu_allocated_mib",
+        name="GPU memory",
+        meaning="that tensors occupy, as torch counts it",
+    ),
+    MemoryCounter(key="host_memory_mib", name="host memory", meaning="of the process"),
+)
+"""The most telling first; the last is always there."""
+
+
+def memory_counter(measured: Callable[[str], bool]) -> MemoryCounter:
+    """Return the memory that charts, tables and prose show: the first that all runs have.
+
+    Methods measured in different ways would not be comparable, so one run without a counter rules
+    it out for all.
+
+    Args:
+        measured: whether every run has the counter of this key.
+    """
+    return next(counter for counter in MEMORY_COUNTERS if measured(counter.key))
+
+
+def memory_of_runs(runs: Runs) -> MemoryCounter:
+    """Return the memory that is shown of these runs."""
+    return memory_counter(lambda key: all_have(runs, key))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Something that a method costs."""
+
+    key: str
+    """Its name in the charts' records and in the report's templates."""
+    name: str
+    """What prose calls it."""
+    axis: str
+    """What a chart calls it, with its unit."""
+    show: Callable[[float], str]
+    """Prints a figure with its unit."""
+    field: str
+    """Where a run's record holds it, such as `times.train_seconds`."""
+    metric: str | None
+    """Its key in metrics/<method>.json, None where it stands in the records alone."""
+    weighed: bool = False
+    """Whether the recommendation weighs it: it decides whether a training is possible."""
+
+    def of(self, record: RunRecord) -> float | None:
+        """Return what one run cost, None where that was not measured."""
+        found = attrgetter(self.field)(record)
+        return None if found is None else float(found)
+
+
+COSTS = (
+    Cost(
+        key="training_time",
+        name="training time",
+        axis="training time (s)",
+        show=seconds,
+        field="times.train_seconds",
+        metric="train_seconds",
+        weighed=True,
+    ),
+    # Which memory is filled in by `costs`.
+    Cost(
+        key="memory",
+        name="memory",
+        axis="memory (MiB)",
+        show=mebibytes,
+        field="memory",
+        metric="memory",
+        weighed=True,
+    ),
+    Cost(
+        key="parameters",
+        name="number of trained parameters",
+        axis="trained parameters",
+        show=number,
+        field="counts.trainable",
+        metric="trainable_parameters",
+    ),
+    Cost(
+        key="shipped",
+        name="size to ship",
+        axis="size to ship (MiB)",
+        show=mebibytes,
+        field="shipped_mib",
+        metric=None,
+    ),
 )
 
 
-def means(runs: Runs, measure: Measure, *, digits: int = 1) -> dict[str, float]:
+def costs(memory: MemoryCounter) -> dict[str, Cost]:
+    """Return the table of costs by key, where this counter is the memory that is shown."""
+    return {
+        cost.key: replace(
+            cost,
+            name=memory.name,
+            axis=f"{memory.name} (MiB)",
+            field=f"memory.{memory.key}",
+            metric=memory.key,
+        )
+        if cost.key == "memory"
+        else cost
+        for cost in COSTS
+    }
+
+
+def weight(metrics: Mapping[str, Any], memory: MemoryCounter) -> float:
+    """Return what the recommendation weighs of one method: time x memory.
+
+    A product, so that units do not matter.
+
+    Args:
+        metrics: of the method.
+        memory: the counter that is shown.
+    """
+    return prod(
+        float(metrics[cost.metric])
+        for cost in costs(memory).values()
+        if cost.weighed and cost.metric
+    )
+
+
+def mean_or_none(values: Sequence[float | None], *, digits: int = 1) -> float | None:
+    """Return the mean, or None where any value was not measured."""
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), digits) if known and len(known) == len(values) else None
+
+
+def means(
+    runs: Runs, measure: Callable[[RunRecord], float | None], *, digits: int = 1
+) -> dict[str, float]:
     """Return the mean over seeds of one figure for each method that has it for every seed."""
     found = {
-        method: mean_or_none([measure(run) for run in of_method], digits=digits)
+        method: mean_or_none([measure(run.record) for run in of_method], digits=digits)
         for method, of_method in runs.items()
     }
     return {method: mean for method, mean in found.items() if mean is not None}
 
 
-def memory_measure(runs: Runs) -> tuple[Measure, str, str]:
-    """Return the memory that the charts show, its short name and what exactly it is.
-
-    The first of `MEMORIES` that every run has: methods measured in different ways would not be
-    comparable, so one run without a counter rules it out for all, and the name says what is shown.
-    """
-    counter, kind, meaning = next(entry for entry in MEMORIES if all_have(runs, entry[0]))
-    return lambda run: counter(run.record.memory), kind, meaning
-
-
-def all_have(runs: Runs, counter: Counter) -> bool:
+def all_have(runs: Runs, counter: str) -> bool:
     """Return whether every run has a counter of memory."""
     everyone = [run for of_method in runs.values() for run in of_method]
-    return all(counter(run.record.memory) is not None for run in everyone)
+    return all(getattr(run.record.memory, counter) is not None for run in everyone)
 
 
 def reason(runs: Runs, counter: str) -> str:
@@ -48,9 +196,3 @@ def reason(runs: Runs, counter: str) -> str:
         if getattr(run.record.memory, counter) is None:
             return run.record.memory.unavailable.get(counter, "no reason recorded")
     return ""
-
-
-def mean_or_none(values: Sequence[float | None], *, digits: int = 1) -> float | None:
-    """Return the mean, or None where any value was not measured."""
-    known = [value for value in values if value is not None]
-    return round(float(np.mean(known)), digits) if known and len(known) == len(values) else None

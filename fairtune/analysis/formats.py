@@ -1,6 +1,41 @@
-"""How a figure is printed."""
+"""How a figure is printed: once, so that charts, tables and prose never show two forms of it."""
 
 from __future__ import annotations
+
+MINUS = "−"
+
+
+def number(value: float, *, digits: int = 0) -> str:
+    """Return a number with separators and a true minus sign; zero has no sign."""
+    text = f"{value:,.{digits}f}"
+    if not text.strip("-0.,"):
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """Return a share as an accuracy is printed: 0.934 is '93.4%'."""
+    return f"{number(100 * share, digits=1)}%"
+
+
+def points(share: float) -> str:
+    """Return a difference of shares: 0.004 is '0.4 points'; the sign is left out."""
+    return f"{number(abs(100 * share), digits=1)} points"
+
+
+def interval(low: float, high: float) -> str:
+    """Return an interval of a difference in points, with its signs."""
+    return f"[{number(100 * low, digits=1)}, {number(100 * high, digits=1)}]"
+
+
+def seconds(value: float) -> str:
+    """Return a duration in about three figures."""
+    return f"{number(value, digits=decimals(value))} s"
+
+
+def mebibytes(value: float) -> str:
+    """Return an amount of memory; small ones keep two decimals."""
+    return f"{number(value, digits=0 if value >= 10 else 2)} MiB"
 
 
 def decimals(value: float) -> int:
@@ -8,6 +43,6 @@ def decimals(value: float) -> int:
     return 0 if value >= 100 else 1 if value >= 10 else 2
 
 
-def percent(share: float, *, digits: int = 1) -> str:
-    """Return a share as printed: 0.934 is '93.4%'."""
-    return f"{100 * share:.{digits}f}%"
+def p_value(p: float) -> str:
+    """Return a p-value: 'p = 0.031' or 'p < 0.001'."""
+    return "p < 0.001" if p < 0.001 else f"p = {number(p, digits=3)}"

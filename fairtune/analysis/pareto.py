@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fairtune.analysis.costs import SAME
 from fairtune.analysis.verdicts import PairVerdict
 
 
@@ -19,7 +20,7 @@ def pareto_front(
     costs: Mapping[str, float | None],
     verdicts: Sequence[PairVerdict],
     *,
-    tolerance: float = 0.02,
+    tolerance: float = SAME,
 ) -> dict[str, FrontPlace]:
     """Which methods another one makes pointless, on one cost (lower is better) and accuracy.
 

@@ -28,6 +28,13 @@ class PairVerdict:
     adjusted_equivalence_p: float
     comparison: PairedComparison
 
+    @property
+    def loser(self) -> str | None:
+        """The other one, None unless "better"."""
+        if self.winner is None:
+            return None
+        return self.method_b if self.winner == self.method_a else self.method_a
+
 
 @dataclass(frozen=True)
 class RankRange:
@@ -102,11 +109,7 @@ def supported_ranks(
     Biometrics 78:238). methods: all names, also a mapping by name. Print `.rank` where not None.
     """
     names = list(methods)
-    won = [
-        (v.winner, v.method_b if v.winner == v.method_a else v.method_a)
-        for v in verdicts
-        if v.winner is not None
-    ]
+    won = [(v.winner, v.loser) for v in verdicts if v.winner is not None]
     return {
         name: RankRange(
             best=1 + sum(loser == name for _, loser in won),

@@ -12,8 +12,24 @@ from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, WIDTH, Look
 
 BAND, WHISKER = "#e3e1d3", "#0072B2"
-# A verdict without a winner is drawn hollow, so that grey print keeps it apart.
-DECIDED = "better"
+
+
+def records(compared: Compared) -> list[Record]:
+    """Return pair, difference, low, high, verdict, winner (or null), label, detectable and margin.
+
+    Shares between 0 and 1; `label` is the verdict as it is printed.
+    """
+    kept = ("difference", "low", "high", "verdict", "winner", "detectable")
+    made = []
+    for verdict in compared.verdicts:
+        figures = pair_figures(verdict)
+        made.append({
+            "pair": f"{verdict.method_a} - {verdict.method_b}",
+            **{key: figures[key] for key in kept},
+            "label": f"{verdict.winner} better" if verdict.winner else verdict.verdict,
+            "margin": compared.margin,
+        })  # fmt: skip
+    return made
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
@@ -25,14 +41,15 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     axes.axvline(0, color=INK, linewidth=0.8)
     for row, record in enumerate(records):
         middle, low, high = (100 * record[key] for key in ("difference", "low", "high"))
-        fill = WHISKER if record["verdict"].endswith(DECIDED) else "white"
+        # A verdict without a winner is drawn hollow, so that grey print keeps it apart.
+        fill = WHISKER if record["winner"] else "white"
         axes.errorbar(
             middle, row, xerr=[[middle - low], [high - middle]], fmt="o", color=WHISKER,
             markersize=5, markerfacecolor=fill, markeredgecolor=INK, markeredgewidth=0.6,
             capsize=3, linewidth=1.4,
         )  # fmt: skip
         axes.annotate(
-            record["verdict"], (1.02, row), xycoords=("axes fraction", "data"), va="center",
+            record["label"], (1.02, row), xycoords=("axes fraction", "data"), va="center",
             annotation_clip=False,
         )  # fmt: skip
     axes.set_yticks(
@@ -51,17 +68,3 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
 def _signed(points: float, _: int | None = None) -> str:
     """Return a tick with its sign; zero has none."""
     return f"{points:+g}".replace("-", "−") if points else "0"
-
-
-def records(compared: Compared) -> list[Record]:
-    """Return the verdicts as records, for the chart of intervals; shares between 0 and 1."""
-    return [
-        {"pair": f"{verdict.method_a} - {verdict.method_b}"}
-        | {
-            key: value
-            for key, value in pair_figures(verdict).items()
-            if key in ("difference", "low", "high", "verdict", "detectable")
-        }
-        | {"margin": compared.margin}
-        for verdict in compared.verdicts
-    ]

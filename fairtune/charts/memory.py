@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from fairtune.analysis.costs import means, memory_measure, reason
+from fairtune.analysis.costs import costs, means, memory_of_runs, reason
+from fairtune.analysis.formats import mebibytes
 from fairtune.charts.bars import horizontal_bars, wrapped
 from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look
@@ -15,20 +16,20 @@ from fairtune.charts.style import Look
 def records(compared: Compared) -> list[Record]:
     """Return method, memory_mib (GPU, or else host), label, panel, note and color."""
     runs, color = compared.runs, compared.colors
-    measure, kind, meaning = memory_measure(runs)
+    memory = memory_of_runs(runs)
     cause = reason(runs, "gpu_memory_mib")
-    missing = "GPU" if kind == "host memory" else "process"
+    missing = "process" if memory.on_gpu else "GPU"
     lack = f" · {missing} not measured: {cause}" if cause else ""
     return [
         {
             "method": method,
             "memory_mib": value,
-            "label": f"{value:,.0f} MiB",
-            "panel": f"{kind} {meaning}{lack}",
+            "label": mebibytes(value),
+            "panel": f"{memory.name} {memory.meaning}{lack}",
             "note": seeds_text(runs),
             "color": color[method],
         }
-        for method, value in means(runs, measure).items()
+        for method, value in means(runs, costs(memory)["memory"].of).items()
     ]
 
 

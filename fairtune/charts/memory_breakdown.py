@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from fairtune.analysis.costs import all_have, means, reason
+from fairtune.analysis.formats import mebibytes
 from fairtune.charts.bars import end_labels, method_figure, wrapped
 from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look, note_missing
@@ -19,8 +20,8 @@ def records(compared: Compared) -> list[Record]:
     and workspace) is the measured peak of tensors less these, where every run has that peak.
     """
     runs = compared.runs
-    measured = all_have(runs, lambda memory: memory.gpu_allocated_mib)
-    peaks = means(runs, lambda run: run.record.memory.gpu_allocated_mib) if measured else {}
+    measured = all_have(runs, "gpu_allocated_mib")
+    peaks = means(runs, lambda record: record.memory.gpu_allocated_mib) if measured else {}
     panel = "predicted from the parameters, "
     panel += "and the rest of the measured peak" if measured else "no activations"
     lack = f"GPU not measured: {reason(runs, 'gpu_allocated_mib')}"
@@ -41,7 +42,7 @@ def records(compared: Compared) -> list[Record]:
                 "part": part,
                 "memory_mib": round(size, 1),
                 "total_mib": round(total, 1),
-                "label": f"{total:,.0f} MiB",
+                "label": mebibytes(total),
                 "panel": panel,
                 "note": note,
             }

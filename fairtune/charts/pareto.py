@@ -10,12 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from fairtune.analysis import costs
+from fairtune.analysis.costs import costs, means, memory_of_runs
 from fairtune.analysis.estimates import estimates
 from fairtune.analysis.pareto import pareto_front
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import GREY, INK, WIDTH, Look, grouped, hide_spare
-from fairtune.runs.record import Run, Runs
 
 LETTER = 0.03  # of an axis: what a letter of a name takes
 
@@ -29,13 +28,13 @@ def records(compared: Compared) -> list[Record]:
     """
     runs, color, found = compared.runs, compared.colors, estimates(compared.runs)
     made = []
-    for cost, (panel, measure) in _costs(runs).items():
-        values = costs.means(runs, measure, digits=2)
+    for key, cost in costs(memory_of_runs(runs)).items():
+        values = means(runs, cost.of, digits=2)
         front = pareto_front(values, compared.verdicts)
         of_cost: list[Record] = [
             {
-                "cost": cost,
-                "panel": panel,
+                "cost": key,
+                "panel": cost.axis,
                 "method": method,
                 "value": value,
                 "accuracy": round(found[method].mean, 4),
@@ -77,21 +76,6 @@ def _place_names(records: list[Record]) -> None:
             record.update(above="", below="", top=top, bottom=bottom)
         group[0]["above"] = "\n".join(names[:half])
         group[-1]["below"] = "\n".join(names[half:])
-
-
-def _costs(runs: Runs) -> dict[str, tuple[str, costs.Measure]]:
-    """Return the costs: name -> panel title with the unit, and the figure of one run."""
-    memory, kind, _ = costs.memory_measure(runs)
-
-    def trained(run: Run) -> float:
-        return float(run.record.counts.trainable)
-
-    return {
-        "train_seconds": ("training time (s)", lambda run: run.record.times.train_seconds),
-        "memory": (f"{kind} (MiB)", memory),
-        "parameters": ("trained parameters", trained),
-        "shipped": ("size to ship (MiB)", lambda run: run.record.shipped_mib),
-    }
 
 
 def axis_room(values: Sequence[float]) -> float:

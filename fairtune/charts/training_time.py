@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from fairtune.analysis.costs import means
-from fairtune.analysis.formats import decimals
+from fairtune.analysis.formats import seconds as format_seconds
 from fairtune.charts.bars import horizontal_bars
 from fairtune.charts.records import Compared, Record, seeds_text
 from fairtune.charts.style import Look
@@ -18,12 +18,12 @@ def records(compared: Compared) -> list[Record]:
     """Return method, seconds, label, panel, note and color."""
     runs, color = compared.runs, compared.colors
     note = f"{seeds_text(runs)}, on {_devices(runs)}"
-    seconds = means(runs, lambda run: run.record.times.train_seconds, digits=2)
+    seconds = means(runs, lambda record: record.times.train_seconds, digits=2)
     return [
         {
             "method": method,
             "seconds": value,
-            "label": f"{value:,.{decimals(value)}f} s",
+            "label": format_seconds(value),
             "panel": "training loop alone",
             "note": note,
             "color": color[method],

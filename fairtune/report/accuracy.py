@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
+from fairtune.analysis.formats import interval, number, p_value, percent, points
 from fairtune.report.study import Pair, Results
-from fairtune.report.wording import (
-    capital,
-    count,
-    interval,
-    listing,
-    method,
-    methods,
-    number,
-    p_value,
-    percent,
-    points,
-)
+from fairtune.report.wording import capital, count, listing, method, methods
+
+OTHER_SEEDS = "other seeds may give another order"
 
 
 def accuracies(results: Results) -> str:
@@ -145,13 +137,18 @@ def contenders(results: Results) -> str:
     return f"{said} than another method; {methods(left)} {'is' if len(left) == 1 else 'are'} not."
 
 
+def seeds_note(results: Results) -> str:
+    """Return how often each method was trained, and what a single training leaves open."""
+    said = f"Each method was trained with {count(results.seeds, 'seed')}"
+    return f"{said}: {OTHER_SEEDS}." if results.seeds == 1 else f"{said}."
+
+
 def trainings(results: Results, seeds: list[int]) -> str:
     """Return how often each method was trained, what that leaves open, and what did not learn."""
     if results.seeds == 1:
         said = (
             f"Each method was trained once, with one seed ({seeds[0]}). The intervals therefore "
-            "cover the choice of test rows, not the luck of a training: other seeds may give "
-            "another order."
+            f"cover the choice of test rows, not the luck of a training: {OTHER_SEEDS}."
         )
     else:
         said = (

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-from fairtune.report.study import SAME, Evidence
-from fairtune.report.wording import (
-    capital,
-    listing,
-    mebibytes,
-    method,
-    methods,
-    number,
-    percent,
-    points,
-    relative,
-    seconds,
-)
-
-FORMATS = {"time": seconds, "memory": mebibytes, "parameters": number, "shipped": mebibytes}
+from fairtune.analysis.costs import SAME
+from fairtune.analysis.formats import number, percent, points
+from fairtune.report.study import Evidence
+from fairtune.report.wording import capital, listing, method, methods, relative
 
 
 def extremes(evidence: Evidence, cost: str) -> str:
     """Return who costs least and who most, or that all cost alike."""
-    name, values = evidence.costs[cost]
-    show = FORMATS[cost]
+    name, show, values = evidence.costs[cost].name, evidence.costs[cost].show, evidence.spent(cost)
     least, most = min(values, key=lambda m: values[m]), max(values, key=lambda m: values[m])
     if len(values) == 1:
         return f"The {name} of {method(least)} is {show(values[least])}."
@@ -36,7 +24,7 @@ def extremes(evidence: Evidence, cost: str) -> str:
 
 def memory_note(evidence: Evidence) -> str:
     """Return what was measured as memory, and that GPU memory was not where it was not."""
-    if evidence.on_gpu:
+    if evidence.memory.on_gpu:
         return ""
     reason = evidence.first.memory.unavailable.get("gpu_memory_mib", "no reason recorded")
     return (
@@ -51,7 +39,7 @@ def memory_source(evidence: Evidence) -> str:
         "gpu_memory_mib": "the peak that the process holds on the device, as the driver reports it",
         "gpu_allocated_mib": "the peak that tensors occupy on the device, as torch counts it",
         "host_memory_mib": "the peak resident memory of the training process",
-    }[evidence.memory_key]
+    }[evidence.memory.key]
 
 
 def against_baseline(evidence: Evidence) -> list[str]:
@@ -65,8 +53,8 @@ def _trade(evidence: Evidence, name: str, base: str) -> str:
     gains: list[str] = []
     losses: list[str] = []
     level: list[str] = []
-    for cost in ("memory", "time"):
-        what, values = evidence.costs[cost]
+    for cost in ("memory", "training_time"):
+        what, values = evidence.costs[cost].name, evidence.spent(cost)
         ratio = values[name] / values[base]
         clause = f"{relative(values[name], values[base])} {what}"
         if abs(ratio - 1) <= SAME or "about" in clause:
@@ -102,11 +90,10 @@ def storage(evidence: Evidence) -> list[str]:
         twin = _twin(evidence, name)
         if twin is None:
             continue
-        _, memory = evidence.costs["memory"]
-        _, time = evidence.costs["time"]
+        memory, time = evidence.spent("memory"), evidence.spent("training_time")
         said.append(
             f"{method(name)} differs from {method(twin)} in storing the frozen weights in 4 bits: "
-            f"it takes {relative(memory[name], memory[twin])} {evidence.memory_name} and "
+            f"it takes {relative(memory[name], memory[twin])} {evidence.memory.name} and "
             f"{relative(time[name], time[twin])} training time."
         )
     return said
@@ -159,7 +146,7 @@ def front(evidence: Evidence) -> list[str]:
             for record in evidence.tables["pareto"]
             if record["cost"] == cost
         }
-        name = evidence.costs.get(TABLE_COSTS[cost], (cost, {}))[0]
+        name = evidence.costs[cost].name
         on = [one for one, status in places.items() if status == "on the front"]
         out = [one for one, status in places.items() if status == "dominated"]
         if on and len(places) > 1:
@@ -167,15 +154,6 @@ def front(evidence: Evidence) -> list[str]:
             lost = f"; {methods(out)} {'is' if len(out) == 1 else 'are'} dominated" if out else ""
             said.append(f"{capital(name)}: {methods(on)} {verb} on the front{lost}.")
     return said
-
-
-TABLE_COSTS = {
-    "train_seconds": "time",
-    "memory": "memory",
-    "parameters": "parameters",
-    "shipped": "shipped",
-}
-"""What the table of the Pareto chart calls the costs."""
 
 
 def merging(evidence: Evidence) -> str:

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from math import prod
-
-from fairtune.report.costs import FORMATS
-from fairtune.report.study import SAME, Evidence
-from fairtune.report.wording import count, listing, method, methods, percent, points
-
-WEIGHED = ("time", "memory")
-"""Costs that the recommendation weighs alike: those that decide whether a training is possible."""
+from fairtune.analysis.costs import SAME
+from fairtune.analysis.formats import percent, points
+from fairtune.report.study import Evidence
+from fairtune.report.wording import count, listing, method, methods
 
 
 def recommended(evidence: Evidence) -> str:
     """Return the method with the lowest costs among those that no other beats on accuracy.
 
-    Costs are the product of time and memory, so that units do not matter.
+    Costs are the product of time and memory (`fairtune.analysis.costs.weight`).
     """
-    costs = [evidence.costs[cost][1] for cost in WEIGHED]
-    return min(evidence.unbeaten, key=lambda name: prod(values[name] for values in costs))
+    return min(evidence.unbeaten, key=evidence.weight)
 
 
 def recommendation(evidence: Evidence) -> str:
     """Return the recommendation with its grounds."""
     best = recommended(evidence)
     figures = listing(
-        f"{evidence.costs[cost][0]} {FORMATS[cost](evidence.costs[cost][1][best])}"
-        for cost in WEIGHED
+        f"{cost.name} {cost.show(evidence.spent(key)[best])}"
+        for key, cost in evidence.costs.items()
+        if cost.weighed
     )
     accuracy = percent(evidence.metrics[best]["accuracy"])
     if len(evidence.names) == 1:
@@ -80,7 +76,8 @@ def _strengths(evidence: Evidence, name: str) -> list[str]:
     if len(evidence.names) == 1:
         return []
     found = ["accuracy"] if evidence.rank(name) == 1 else []
-    for what, values in evidence.costs.values():
+    for key, cost in evidence.costs.items():
+        what, values = cost.name, evidence.spent(key)
         least, most = min(values.values()), max(values.values())
         if values[name] <= least * (1 + SAME) and most > least * (1 + SAME):
             found.append(what)
@@ -90,7 +87,7 @@ def _strengths(evidence: Evidence, name: str) -> list[str]:
 def _property(evidence: Evidence, name: str) -> str:
     """Return what the method's nature allows, whatever the figures say."""
     block = evidence.block(name)
-    shipped = FORMATS["shipped"](evidence.costs["shipped"][1][name])
+    shipped = evidence.costs["shipped"].show(evidence.spent("shipped")[name])
     if block.adapter is None:
         return f"Each further task adds a whole model ({shipped})."
     said = f"Each further task adds {shipped} to one shared encoder"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fairtune.analysis.costs import MEMORY_COUNTERS
+from fairtune.analysis.formats import number
 from fairtune.report.projection import SHAPES, Shape, predict
 from fairtune.report.study import Evidence
-from fairtune.report.wording import NONE, listing, method, methods, number
+from fairtune.report.wording import NONE, listing, method, methods
 from fairtune.runs.breakdown import Breakdown
 
 GIB = 1024
@@ -99,6 +101,13 @@ def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
         f"{listing(times)}, and memory by {listing(memories)}."
     )
     return said + (f" Some points of {methods(failed)} ran out of memory." if failed else "")
+
+
+def about(evidence: Evidence) -> dict[str, str]:
+    """Return where the sweep ran, and which memory it measured."""
+    found = evidence.scaling or {}
+    named = {counter.key: f"{counter.name} {counter.meaning}" for counter in MEMORY_COUNTERS}
+    return {"device": found.get("device", ""), "memory": named.get(found.get("memory", ""), "")}
 
 
 def sweep_rows(evidence: Evidence) -> list[list[str]]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import attrgetter
 from typing import Any
 
-from fairtune.analysis.costs import mean_or_none
+from fairtune.analysis.costs import (
+    Cost,
+    MemoryCounter,
+    costs,
+    mean_or_none,
+    memory_counter,
+    weight,
+)
+from fairtune.analysis.verdicts import Verdict
 from fairtune.charts.records import Record
 from fairtune.core import paths
 from fairtune.core.errors import UserError
@@ -18,14 +28,7 @@ from fairtune.runs.record import RunRecord
 from fairtune.runs.store import read_run
 
 Metrics = Mapping[str, Any]
-MEMORIES = (
-    ("gpu_memory_mib", "GPU memory"),
-    ("gpu_allocated_mib", "GPU memory"),
-    ("host_memory_mib", "host memory"),
-)
-"""Metrics in which memory may stand, the most telling first, and what each is called."""
-SAME = 0.02
-"""Share by which two costs may differ and still count as alike: two runs of one setting do."""
+SWEEP = paths.METRICS / "scaling.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,27 +37,17 @@ class Pair:
 
     first: str
     second: str
-    verdict: str
+    verdict: Verdict
+    winner: str | None
+    """The better one, where the study can tell."""
+    loser: str | None
+    """The other one."""
     difference: float
     low: float
     high: float
     p_holm: float
     detectable: float
     significant: bool
-
-    @property
-    def winner(self) -> str | None:
-        """The better one, where the study can tell."""
-        if not self.verdict.endswith("better"):
-            return None
-        return self.first if self.difference > 0 else self.second
-
-    @property
-    def loser(self) -> str | None:
-        """The other one."""
-        if self.winner is None:
-            return None
-        return self.second if self.winner == self.first else self.first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +68,17 @@ class Results:
         return int(self.comparison["seeds"])
 
     @property
-    def memory_key(self) -> str:
-        """The memory that every method was measured by."""
-        return next(key for key, _ in MEMORIES if self.measured(key))
-
-    @property
-    def memory_name(self) -> str:
-        """What that memory is called."""
-        return dict(MEMORIES)[self.memory_key]
-
-    @property
-    def on_gpu(self) -> bool:
-        """Whether GPU memory was measured."""
-        return self.memory_name.startswith("GPU")
+    def memory(self) -> MemoryCounter:
+        """The memory that is shown: that by which every method was measured."""
+        return memory_counter(self.measured)
 
     def measured(self, key: str) -> bool:
         """Return whether every method has this metric."""
         return all(of_method.get(key) is not None for of_method in self.metrics.values())
+
+    def weight(self, name: str) -> float:
+        """Return a method's time x memory, which the recommendation weighs."""
+        return weight(self.metrics[name], self.memory)
 
     def values(self, key: str) -> dict[str, float]:
         """Return one metric by method."""
@@ -115,6 +102,8 @@ class Results:
             first=first,
             second=second,
             verdict=found["verdict"],
+            winner=found["winner"],
+            loser=found["loser"],
             difference=sign * found["difference"],
             low=low,
             high=high,
@@ -166,27 +155,20 @@ class Evidence(Results):
         return (whole or self.names)[0]
 
     @property
-    def costs(self) -> dict[str, tuple[str, dict[str, float]]]:
-        """What a method costs: key -> name in prose, value by method; less is better."""
-        shipped = {
-            name: mean_or_none([record.shipped_mib for record in of_method], digits=2) or 0.0
-            for name, of_method in self.records.items()
-        }
-        return {
-            "time": ("training time", self.values("train_seconds")),
-            "memory": (self.memory_name, self.values(self.memory_key)),
-            "parameters": ("number of trained parameters", self.values("trainable_parameters")),
-            "shipped": ("size to ship", shipped),
-        }
+    def costs(self) -> dict[str, Cost]:
+        """The table of costs by key."""
+        return costs(self.memory)
+
+    def spent(self, cost: str) -> dict[str, float]:
+        """Return what each method costs: by the metrics, and else by the records."""
+        entry = self.costs[cost]
+        if entry.metric is not None:
+            return self.values(entry.metric)
+        return {name: self.mean(entry.field, name, digits=2) or 0.0 for name in self.records}
 
     def mean(self, path: str, name: str, *, digits: int = 4) -> float | None:
         """Return a figure of the records, such as `times.step_median_ms`, as mean over seeds."""
-        values = []
-        for record in self.records[name]:
-            value: Any = record
-            for part in path.split("."):
-                value = getattr(value, part)
-            values.append(value)
+        values = [attrgetter(path)(record) for record in self.records[name]]
         return mean_or_none(values, digits=digits)
 
 
@@ -208,6 +190,18 @@ def read_results(study: Params) -> Results:
     )
 
 
+def read_sweep() -> dict[str, Any]:
+    """Read what `make scaling` measured.
+
+    Raises:
+        UserError: the file is not JSON.
+    """
+    try:
+        return dict(json.loads(SWEEP.read_text(encoding="utf-8")))
+    except ValueError:
+        raise UserError(f"{SWEEP}: not valid JSON; run `make scaling`, or delete it") from None
+
+
 def read(study: Params) -> Evidence:
     """Read all that the pipeline wrote.
 
@@ -215,7 +209,6 @@ def read(study: Params) -> Evidence:
         UserError: a file is missing or belongs to another study.
     """
     results = read_results(study)
-    scaling = paths.METRICS / "scaling.json"
     files = sorted(paths.PLOTS.glob("*.json"))
     tables = {path.stem: read_json(path, made_by="compare") for path in files}
     if "accuracy" not in tables:
@@ -230,5 +223,5 @@ def read(study: Params) -> Evidence:
         subset=read_json(paths.SUBSET / paths.MANIFEST, made_by="subset"),
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},
-        scaling=read_json(scaling, made_by="report") if scaling.exists() else None,
+        scaling=read_sweep() if SWEEP.exists() else None,
     )

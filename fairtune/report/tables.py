@@ -6,20 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairtune.analysis.formats import decimals, interval, number
 from fairtune.report.projection import SHAPES
 from fairtune.report.scaling import prediction_rows, sweep_rows
 from fairtune.report.study import Evidence, Results
 from fairtune.report.techniques import titles
-from fairtune.report.wording import (
-    NONE,
-    capital,
-    decimals,
-    interval,
-    method,
-    number,
-    plain,
-    setting,
-)
+from fairtune.report.wording import NONE, capital, method, plain, setting
 
 HASHED = 64
 """Letters of a SHA-256: a table says that such a value is shared and leaves it out."""
@@ -40,7 +32,7 @@ class Exhibit:
 
 def metrics(results: Results) -> Exhibit:
     """Return the metrics table: one row a method."""
-    gpu = results.on_gpu
+    gpu = results.memory.on_gpu
     rows = []
     for name, of_method in results.metrics.items():
         rank = results.rank(name)
@@ -52,7 +44,7 @@ def metrics(results: Results) -> Exhibit:
                 NONE if rank is None else str(rank),
                 number(of_method["trainable_parameters"]),
                 _figure(of_method["train_seconds"]),
-                _figure(of_method[results.memory_key]),
+                _figure(of_method[results.memory.key]),
             ]
         )
     memory = "GPU mem. (MiB)" if gpu else "Host mem. (MiB)"

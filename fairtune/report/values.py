@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from fairtune.analysis.formats import number, percent, points
 from fairtune.analysis.pairs import POWER
 from fairtune.report import accuracy, costs, recommendation, scaling, tables
 from fairtune.report.study import Evidence
 from fairtune.report.techniques import used
-from fairtune.report.wording import count, listing, methods, number, percent, points
+from fairtune.report.wording import count, listing, methods
 
 PACKAGE = re.compile(r"^package:([^/]+).*$")
 KNOWN_WORKS = (
@@ -33,8 +34,8 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "methods": evidence.names,
         "baseline": evidence.baseline,
         "techniques": used(evidence.study.methods),
-        "on_gpu": evidence.on_gpu,
-        "memory_name": evidence.memory_name,
+        "on_gpu": evidence.memory.on_gpu,
+        "memory_name": evidence.memory.name,
         "one_seed": evidence.seeds == 1,
         "one_method": len(evidence.names) == 1,
         "accuracies": accuracy.accuracies(evidence),
@@ -55,7 +56,7 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "merging": costs.merging(evidence),
         "prediction": scaling.prediction(evidence),
         "measured_growth": scaling.measured(evidence),
-        "sweep": {key: (evidence.scaling or {}).get(key, "") for key in ("device", "memory")},
+        "sweep": scaling.about(evidence),
         "use_cases": recommendation.when(evidence),
         "recommendation": recommendation.recommendation(evidence),
         "reach": recommendation.conclusion(evidence),

@@ -1,4 +1,4 @@
-"""How numbers and lists are written in prose: one place, so that a figure never has two forms.
+"""How counts, lists and names are written in prose; figures stand in `fairtune.analysis.formats`.
 
 Method names are set in backticks, the only markup: the paper turns them into italics.
 """
@@ -7,60 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-MINUS, DASH = "−", "–"
+from fairtune.analysis.formats import number
+
 NONE = "—"
 """Stands in a table for what was not measured or does not apply."""
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-ROMAN = ((10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))
-
-
-def number(value: float, *, digits: int = 0) -> str:
-    """Return a number with separators and a true minus sign; zero has no sign."""
-    text = f"{value:,.{digits}f}"
-    if not text.strip("-0.,"):
-        text = text.lstrip("-")
-    return text.replace("-", MINUS)
 
 
 def count(value: int, noun: str, plural: str = "") -> str:
     """Return a small count in words: 'one seed', 'three seeds', '12 seeds'."""
     said = WORDS[value] if value < len(WORDS) else number(value)
     return f"{said} {noun}" if value == 1 else f"{said} {plural or noun + 's'}"
-
-
-def percent(share: float) -> str:
-    """Return a share as an accuracy is printed: 0.934 is '93.4%'."""
-    return f"{number(100 * share, digits=1)}%"
-
-
-def points(share: float) -> str:
-    """Return a difference of shares: 0.004 is '0.4 points'; the sign is left out."""
-    return f"{number(abs(100 * share), digits=1)} points"
-
-
-def interval(low: float, high: float) -> str:
-    """Return an interval of a difference in points, with its signs."""
-    return f"[{number(100 * low, digits=1)}, {number(100 * high, digits=1)}]"
-
-
-def seconds(value: float) -> str:
-    """Return a duration in about three figures."""
-    return f"{number(value, digits=decimals(value))} s"
-
-
-def mebibytes(value: float) -> str:
-    """Return an amount of memory; small ones keep two decimals."""
-    return f"{number(value, digits=0 if value >= 10 else 2)} MiB"
-
-
-def decimals(value: float) -> int:
-    """Return the decimals that leave about three figures."""
-    return 0 if value >= 100 else 1 if value >= 10 else 2
-
-
-def p_value(p: float) -> str:
-    """Return a p-value: 'p = 0.031' or 'p < 0.001'."""
-    return "p < 0.001" if p < 0.001 else f"p = {number(p, digits=3)}"
 
 
 def relative(value: float, base: float) -> str:

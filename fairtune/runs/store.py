@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from fairtune.core.errors import UserError
-from fairtune.core.files import read_json, write_json
+from fairtune.core.files import read_json, read_table, write_json
 from fairtune.core.paths import HISTORY, PREDICTIONS, RECORD, run_folder
 from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import Run, RunRecord
@@ -61,7 +61,7 @@ def read_run(method: str, seed: int) -> Run:
         raise UserError(
             f"{folder / RECORD}: {key} is not what this version writes; run `dvc repro {stage}`"
         ) from error
-    table = _read_parquet(folder / PREDICTIONS, stage)
+    table = read_table(folder / PREDICTIONS, made_by=stage)
     probabilities = table.column("probabilities").combine_chunks().values.to_numpy()
     return Run(
         record=record,
@@ -72,13 +72,6 @@ def read_run(method: str, seed: int) -> Run:
             probabilities=probabilities.reshape(len(table), -1),
         ),
     )
-
-
-def _read_parquet(path: Path, stage: str) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: missing or broken; run `dvc repro {stage}`") from error
 
 
 def read_runs(methods: Sequence[str], seeds: Sequence[int]) -> dict[str, list[Run]]:

@@ -69,7 +69,8 @@ def sweep(study: params.Params, *, tell: Callable[[str], None] = print) -> dict[
                 tell(
                     f"scaling: {axis} {value}, {name}: {found[-1]['note'] or found[-1]['seconds']}"
                 )
-    memory = "GPU memory allocated by tensors" if on_gpu else "host memory of the process"
+    # The counter's key, as in metrics/<method>.json: what it is called is the reader's to say.
+    memory = "gpu_allocated_mib" if on_gpu else "host_memory_mib"
     return {**machine, "memory": memory, "points": found}
 
 
