@@ -189,5 +189,7 @@ def test_memory_and_energy_are_measured(train: Callable) -> None:
     memory = meter.memory()
     assert memory.gpu_allocated_mib == pytest.approx(before + 64, abs=2)
     assert memory.gpu_device_delta_mib is not None
-    assert memory.sample_interval_ms is None or memory.sample_interval_ms <= 10
+    assert memory.samples > 0
+    # A single sample has no interval.
+    assert memory.samples == 1 or memory.sample_interval_ms > 0
     assert meter.energy().total_wh is not None

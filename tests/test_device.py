@@ -9,7 +9,7 @@ import torch
 
 from fairtune.core.errors import UserError
 from fairtune.core.params import Train
-from fairtune.hardware.device import choose, cpu_has_bf16, granted_cores
+from fairtune.hardware.device import choose, cpu_has_bf16, driver, granted_cores
 
 NO_GPU = not torch.cuda.is_available() and not torch.backends.mps.is_available()
 
@@ -32,6 +32,10 @@ def test_on_a_cpu_auto_is_bf16_exactly_where_the_processor_multiplies_it() -> No
     assert found.reason
     assert found.name
     assert found.torch_device == torch.device("cpu")
+
+
+def test_a_training_on_a_cpu_has_no_driver() -> None:
+    assert driver(chosen(device="cpu")) is None
 
 
 def test_a_precision_asked_for_is_taken() -> None:
