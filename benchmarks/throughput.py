@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import params, paths, terminal
+from fairtune.core import params, paths, task, terminal
 
 terminal.quiet_libraries()
 
@@ -135,7 +135,7 @@ def plain_run(setting: Setting, name: str) -> dict[str, float]:
                 remove_unused_columns=False,
                 logging_steps=setting.train.logging_steps,
                 seed=1,
-                label_names=["labels"],
+                label_names=[task.LABELS],
             ),
             train_dataset=batches.Rows(setting.rows),
             data_collator=batches.Collator(

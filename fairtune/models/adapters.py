@@ -6,11 +6,12 @@ import dataclasses
 import re
 from typing import Any
 
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, TaskType, get_peft_model
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, get_peft_model
 from peft.utils import PeftType
 from torch import nn
 from transformers import PreTrainedModel
 
+from fairtune.core import task
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
 from fairtune.models.pretrained import inside
@@ -78,7 +79,7 @@ def adapter_config(
     if "modules_to_save" in fields:
         keywords["modules_to_save"] = list(head)
     try:
-        return config_class(task_type=TaskType.SEQ_CLS, **keywords)
+        return config_class(task_type=task.PEFT_TYPE, **keywords)
     except Exception as error:  # also of a library that an adapter asks for
         raise UserError(f"methods.{name}: {one_line(error)}") from error
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from fairtune.core import task
+
 SCHEMA = 1
 
 
@@ -240,12 +242,12 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """Most probable class of each row, shape (rows,)."""
-        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+        return task.predicted(self.probabilities)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each row is right, shape (rows,)."""
-        return np.asarray(self.predicted == self.labels)
+        return task.correct(self.probabilities, self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)

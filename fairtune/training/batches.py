@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
+from fairtune.core import task
 from fairtune.runs.token_cache import Encoded
 
 # Batches are cut from runs of this many batches sorted by length: enough for batches of like
@@ -123,7 +124,7 @@ class Collator:
         return min(-(-longest // MULTIPLE) * MULTIPLE, self.limit)
 
     def __call__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Return input_ids and attention_mask (rows, length) and labels (rows,)."""
+        """Return input_ids and attention_mask (rows, length) and the classes (rows,)."""
         tokens = [self.encoded.row(index) for index in rows]
         length = self.padded_length(max(len(row) for row in tokens))
         ids = np.full((len(rows), length), self.pad_token_id, dtype=np.int64)
@@ -134,7 +135,7 @@ class Collator:
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
-            "labels": torch.from_numpy(self.encoded.labels[list(rows)]),
+            task.LABELS: torch.from_numpy(self.encoded.labels[list(rows)]),
         }
 
 

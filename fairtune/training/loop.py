@@ -18,6 +18,7 @@ from transformers.trainer_callback import (
 from transformers.training_args import TrainingArguments
 
 from fairtune.acceleration.cuda_graphs import MOST_GRAPHS, ReplayableAdamW
+from fairtune.core import task
 from fairtune.core.errors import UserError
 from fairtune.core.params import Train
 from fairtune.core.terminal import StepProgress
@@ -98,7 +99,7 @@ def warm_up(model: Any, batches: Iterable[dict[str, torch.Tensor]], device: Choi
         for batch in batches:
             inputs = {name: tensor.to(device.torch_device) for name, tensor in batch.items()}
             with device.autocast():
-                loss = model(**inputs).loss
+                loss = task.loss_of(model, inputs)
             loss.backward()
             for parameter in model.parameters():
                 parameter.grad = None
@@ -258,5 +259,5 @@ def arguments(
         dataloader_pin_memory=device.type == "cuda",
         accelerator_config={"non_blocking": True},
         seed=seed,
-        label_names=["labels"],
+        label_names=[task.LABELS],
     )

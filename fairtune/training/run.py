@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import paths, terminal
+from fairtune.core import paths, task, terminal
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
@@ -121,7 +121,7 @@ def _run(
 
     def validate() -> float:
         seen = prediction.predict(built.model, splits["validation"], **passing)
-        return round(float(seen.correct.mean()), 6)
+        return task.score(seen.correct)
 
     trained = loop.train_model(
         built.model,
@@ -179,7 +179,7 @@ def _run(
             optimizer=trained.optimizer,
         ),
         accuracy=Accuracy(
-            test=round(float(predictions.correct.mean()), 6),
+            test=task.score(predictions.correct),
             validation=by_epoch[-1],
             validation_by_epoch=by_epoch if study.train.validate_every_epoch else [],
         ),
