@@ -17,7 +17,7 @@ from fairtune.core.files import read_json
 from fairtune.core.params import Params
 from fairtune.runs import token_cache
 from fairtune.runs.store import read_run
-from fairtune.training.run import arguments
+from fairtune.training.start import arguments
 
 # Largest difference of a probability. On one machine the two passes agree to the bit; bf16 on
 # another processor rounds differently by up to about this much.

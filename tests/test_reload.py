@@ -8,13 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from fairtune.core import files, params, paths
-from fairtune.runs.store import write_run
-from fairtune.training.run import run_training
-from stages import encode, subset
+from fairtune.core import paths
+from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -53,13 +52,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Pa
     try:
         subset.main()
         encode.main()
-        study = params.load()
         for name in METHODS:
-            with files.fresh_folder(paths.run_folder(name, 1)) as folder:
-                run = run_training(
-                    study, name=name, seed=1, weights=folder / paths.WEIGHTS, started=0.0
-                )
-                write_run(folder, run.record, run.history, run.predictions)
+            with mock.patch.object(sys, "argv", ["train", name, "1"]):
+                train.main()
     finally:
         os.chdir(before)
     return root

@@ -18,7 +18,7 @@ from fairtune.core.terminal import StepProgress
 from fairtune.hardware import device
 from fairtune.hardware.meter import Baseline, Meter
 from fairtune.models.build import Built, build
-from fairtune.training import loop, prediction
+from fairtune.training import loop, plan, prediction
 from fairtune.training.batches import BatchPlan, Collator
 from fairtune.training.trainer import FairTrainer
 from fairtune.training.watch import Watch
@@ -190,9 +190,9 @@ def test_padding_is_counted(train: Callable) -> None:
 
 def test_a_longer_run_pays_for_more_lengths() -> None:
     maxima = np.random.default_rng(0).integers(20, 500, 40)
-    short, long = loop.padded_lengths(maxima), loop.padded_lengths(np.tile(maxima, 30))
-    assert len(short) < len(long) <= loop.MOST_LENGTHS
-    assert loop.padded_lengths(np.array([64, 64, 64])) == [64]
+    short, long = plan.padded_lengths(maxima), plan.padded_lengths(np.tile(maxima, 30))
+    assert len(short) < len(long) <= plan.MOST_LENGTHS
+    assert plan.padded_lengths(np.array([64, 64, 64])) == [64]
 
 
 def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable) -> None:
