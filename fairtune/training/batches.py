@@ -49,6 +49,11 @@ def plan_epoch(
     return batches
 
 
+def batches_of(rows: int, batch_size: int) -> int:
+    """Return how many batches an epoch has, the last drawn perhaps short."""
+    return -(-rows // batch_size)
+
+
 class BatchPlan(Sampler[list[int]]):
     """The batches of a run, epoch by epoch; `epoch` says which comes next."""
 
@@ -77,7 +82,7 @@ class BatchPlan(Sampler[list[int]]):
             yield batch.tolist()
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return batches_of(len(self.lengths), self.batch_size)
 
     def order_sha256(self, row_ids: Sequence[str], epochs: int) -> str:
         """Return the hash of the row ids of every batch of the run, in order."""

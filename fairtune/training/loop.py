@@ -21,12 +21,13 @@ from fairtune.core.params import Train
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware.device import Choice
 from fairtune.hardware.meter import Meter
+from fairtune.models.adapters import work_after_step
 from fairtune.runs.token_cache import Encoded
 from fairtune.training.batches import Rows
 from fairtune.training.plan import RunPlan, graphs_mode, plan_run
 from fairtune.training.settings import OPTIMIZER, arguments, optimizer
 from fairtune.training.trainer import FairTrainer
-from fairtune.training.watch import Watch
+from fairtune.training.watch import AfterStep, Watch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,8 @@ def train_model(
     Raises:
         UserError: the loss is no longer a number, or the memory does not suffice.
     """
-    mode, note = graphs_mode(train, device)
+    after_step = work_after_step(model)
+    mode, note = graphs_mode(train, device, reads_gradients=after_step is not None)
     captured = mode != "off"
     plan = plan_run(rows, train, seed=seed, pad_token_id=pad_token_id, captured=captured)
     watch = Watch(meter=meter, plan=plan.deal, progress=StepProgress(label), validate=validate)
@@ -99,7 +101,7 @@ def train_model(
             train_dataset=Rows(rows),
             data_collator=plan.collate,
             optimizer_cls_and_kwargs=optimizer(learning_rate, captured=captured),
-            callbacks=[watch],
+            callbacks=[watch, *([AfterStep(after_step)] if after_step else [])],
         )
         warmed = run_loop(trainer, plan, device, watch)
     return summed_up(trainer, watch, plan, warmed=warmed, epochs=train.epochs)

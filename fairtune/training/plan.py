@@ -23,13 +23,19 @@ CAPTURABLE = ("bf16", "fp32")
 CAPTURE_STEPS = 5
 # The last batch of an epoch may be short: each length may need two graphs.
 MOST_LENGTHS = MOST_GRAPHS // 2
+READS_GRADIENTS = "the adapter works on each step's gradients, which graphs do not keep"
 
 Shape = tuple[int, int]
 """Rows of a batch and the length that they are padded to."""
 
 
-def graphs_mode(train: Train, device: Choice) -> tuple[str, str]:
+def graphs_mode(train: Train, device: Choice, *, reads_gradients: bool) -> tuple[str, str]:
     """Return auto, on or off, and why steps run eagerly where they do.
+
+    Args:
+        train: what all methods share.
+        device: where and in which precision.
+        reads_gradients: the method's adapter works on the gradients after each step.
 
     Raises:
         UserError: graphs are asked for where there can be none.
@@ -40,8 +46,12 @@ def graphs_mode(train: Train, device: Choice) -> tuple[str, str]:
             f"train.cuda_graphs: 'on' needs a CUDA GPU in bf16 or fp32; this is {device.type} in "
             f"{device.precision}: set auto or off"
         )
+    if train.cuda_graphs == "on" and reads_gradients:
+        raise UserError(f"train.cuda_graphs: 'on', but {READS_GRADIENTS}; set auto or off")
     if train.cuda_graphs == "off":
         return "off", "train.cuda_graphs is off"
+    if reads_gradients:
+        return "off", READS_GRADIENTS
     if not able:
         return "off", f"no CUDA graphs on {device.type} in {device.precision}"
     return train.cuda_graphs, "the first step makes the optimizer's state"

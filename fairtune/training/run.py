@@ -18,6 +18,7 @@ from fairtune.hardware.meter import Baseline, Meter
 from fairtune.models import footprint
 from fairtune.models.build import Built, build
 from fairtune.runs.record import Predictions, Run
+from fairtune.training.batches import batches_of
 from fairtune.training.inference import inference
 from fairtune.training.job import Job
 from fairtune.training.loop import train_model
@@ -44,7 +45,7 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
     with lap(laps, "load_seconds"):
         built = load(job, chosen)
     predicted = footprint.predict(built.model)
-    passing = {
+    passing: dict[str, Any] = {
         "batch_size": job.study.train.evaluation_batch_size,
         "pad_token_id": job.pad_token_id,
         "device": chosen,
@@ -99,6 +100,8 @@ def load(job: Job, chosen: Choice) -> Built:
         UserError: the model cannot be had, the method does not fit it, or the memory does not
             suffice.
     """
+    train = job.study.train
+    steps = train.epochs * batches_of(len(job.splits["train"]), train.batch_size)
     try:
         built = build(
             job.study.model,
@@ -107,6 +110,7 @@ def load(job: Job, chosen: Choice) -> Built:
             labels=job.classes,
             device=chosen,
             seed=job.seed,
+            steps=steps,
         )
         prepare(built.model, chosen)
         chosen.synchronize()
