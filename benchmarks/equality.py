@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--encoded", default=str(paths.ENCODED))
     words = parser.parse_args()
     study = params.load()
-    rows = inference.head_rows(token_cache.read(Path(words.encoded) / "train.parquet"), words.rows)
+    rows = inference.slice_rows(token_cache.read(Path(words.encoded) / "train.parquet"), words.rows)
     folder = Path(tempfile.gettempdir()) / "fairtune-roberta-base-no-dropout"
     model = params.Model(name=str(write_roberta(folder, dropout=0.0)))
     print("| method | points | largest difference of the loss |\n|---|---|---|")

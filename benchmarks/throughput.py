@@ -61,7 +61,7 @@ class Setting:
         self.epochs = words.epochs or chosen["epochs"]
         folder = Path(words.encoded)
         rows = token_cache.read(folder / "train.parquet")
-        self.rows = inference.head_rows(rows, words.rows or chosen["rows"])
+        self.rows = inference.slice_rows(rows, words.rows or chosen["rows"])
         self.pad = int(read_json(folder / paths.MANIFEST, made_by="encode")["pad_token_id"])
         self.model = self.study.model
         if kind == "cuda":

@@ -16,7 +16,7 @@ from fairtune.core.method import Method
 from fairtune.core.params import Model, Train
 from fairtune.hardware.device import choose
 from fairtune.models.adapters import adapter_config, add_adapter, work_after_step
-from fairtune.models.audit import audit_weights, check, count, is_4bit
+from fairtune.models.audit import audit_weights, check_audit, count_parameters, is_4bit
 from fairtune.models.build import Built, build
 from fairtune.models.pretrained import find_head, load_base, load_config, outline
 from tests import tiny
@@ -180,7 +180,7 @@ def test_roberta_base_has_the_published_counts(
         config = adapter_config(method, name="x", head=head, model=model)
         with torch.device("meta"):
             model = add_adapter(model, config, name="x", head=head)
-    counts = count(model, head)
+    counts = count_parameters(model, head)
     assert (counts.total, counts.trainable) == (total, trainable)
     assert (counts.adapter, counts.head) == (adapter, 592_130)
 
@@ -287,9 +287,9 @@ def test_the_check_refuses_a_head_that_was_quantised(encoder: Encoder) -> None:
     base, _ = load_base(source, method, config=config, head=["nothing"], device=CPU)
     head = ["pre_classifier", "classifier"]
     assert is_4bit(base.get_submodule("classifier"))
-    audit, counts = audit_weights(base, head), count(base, head)
+    audit, counts = audit_weights(base, head), count_parameters(base, head)
     with pytest.raises(UserError, match="the head holds float32, uint8"):
-        check(audit, counts, method, name="qlora")
+        check_audit(audit, counts, method, name="qlora")
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
@@ -307,10 +307,10 @@ def test_the_check_refuses_a_frozen_head(encoder: Encoder) -> None:
         if "pre_classifier" in name:
             parameter.requires_grad_(False)
     method = Method(learning_rate=0.01, **LORA)
-    audit, counts = audit_weights(built.model, built.head), count(built.model, built.head)
-    audit, counts = audit_weights(built.model, built.head), count(built.model, built.head)
+    audit = audit_weights(built.model, built.head)
+    counts = count_parameters(built.model, built.head)
     with pytest.raises(UserError, match="the head is frozen"):
-        check(audit, counts, method, name="lora")
+        check_audit(audit, counts, method, name="lora")
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,6 @@ def test_the_private_method_of_the_trainer_that_is_replaced_is_still_there_and_c
         return norms[-1]
 
     monkeypatch.setattr(FairTrainer, "_clip_grad_norm", counted)
-    assert len(norms) == 0
     assert train()[0].steps == len(norms) == 10
 
 

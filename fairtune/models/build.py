@@ -16,13 +16,13 @@ from fairtune.hardware.device import Choice
 from fairtune.models.adapters import adapter_config, add_adapter
 from fairtune.models.audit import (
     audit_weights,
-    check,
+    check_audit,
     check_biases,
-    count,
+    count_parameters,
     head_parameters,
     parameter_hash,
 )
-from fairtune.models.pretrained import draw, find_head, load_base, load_config, outline
+from fairtune.models.pretrained import draw_parameters, find_head, load_base, load_config, outline
 from fairtune.runs.record import Audit, Counts
 
 
@@ -78,14 +78,14 @@ def build(
     )
     set_seed(seed)
     base, untrained = load_base(model, method, config=config, head=head, device=device)
-    draw(base, untrained, seed=seed)
+    draw_parameters(base, untrained, seed=seed)
     head_sha256 = parameter_hash(head_parameters(base, head))
     if adapter is not None:
         set_seed(seed)
         base = add_adapter(base, adapter, name=name, head=head)
-    counts = count(base, head)
+    counts = count_parameters(base, head)
     audit = audit_weights(base, head)
-    check(audit, counts, method, name=name)
+    check_audit(audit, counts, method, name=name)
     check_biases(base, name=name)
     return Built(model=base, head=head, counts=counts, audit=audit, head_sha256=head_sha256)
 

@@ -182,7 +182,7 @@ def _check_encoder(model: Model, new: list[str], head: list[str]) -> None:
         )
 
 
-def draw(model: PreTrainedModel, names: Iterable[str], *, seed: int) -> None:
+def draw_parameters(model: PreTrainedModel, names: Iterable[str], *, seed: int) -> None:
     """Draw these parameters anew on the CPU: normal weights, biases of zero.
 
     Loading draws them too, but from random numbers whose use depends on how the other weights are

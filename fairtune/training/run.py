@@ -19,7 +19,7 @@ from fairtune.models import footprint
 from fairtune.models.build import Built, build
 from fairtune.runs.record import Predictions, Run
 from fairtune.training.batches import batches_of
-from fairtune.training.inference import inference
+from fairtune.training.inference import measure_inference
 from fairtune.training.job import Job
 from fairtune.training.loop import train_model
 from fairtune.training.prediction import predict
@@ -79,7 +79,7 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
         laps=laps,
         memory=memory,
         predicted=predicted,
-        inference=inference(built.model, job.splits["test"], **passing),
+        inference=measure_inference(built.model, job.splits["test"], **passing),
         shipped_mib=shipped,
     )
     return Run(record=run_record(job, seen), history=trained.history, predictions=tested)
