@@ -24,6 +24,7 @@ from fairtune.hardware.meter import Baseline, Meter  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.runs import token_cache  # noqa: E402
 from fairtune.training import inference, loop  # noqa: E402
+from fairtune.training.batches import batches_of  # noqa: E402
 
 # Sums of the same fp32 numbers in another order differ by far less.
 TOLERANCE = 0.002
@@ -47,7 +48,8 @@ def curve(
     block = study.methods[name]
     if "lora_dropout" in block.keywords:
         block = block.model_copy(update={"lora_dropout": 0.0})
-    built = build(model, block, name=name, labels=2, device=chosen, seed=1)
+    steps = train.epochs * batches_of(len(rows), train.batch_size)
+    built = build(model, block, name=name, labels=2, device=chosen, seed=1, steps=steps)
     prepare(built.model, chosen)
     trained = loop.train_model(
         built.model,

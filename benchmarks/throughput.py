@@ -78,7 +78,13 @@ class Setting:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         return build(
-            self.model, self.study.methods[name], name=name, labels=2, device=self.device, seed=1
+            self.model,
+            self.study.methods[name],
+            name=name,
+            labels=2,
+            device=self.device,
+            seed=1,
+            steps=self.epochs * batches.batches_of(len(self.rows), self.train.batch_size),
         )
 
     def train_fresh(self, name: str, meter: Meter) -> loop.Trained:

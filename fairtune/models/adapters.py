@@ -1,4 +1,4 @@
-"""Add a PEFT adapter to a model, from a method's block of parameters."""
+"""Turn a method's block of parameters into a PEFT adapter, add it, and find its work in training."""
 
 from __future__ import annotations
 
