@@ -196,7 +196,7 @@ def test_a_cache_that_is_missing_or_broken_names_the_stage_that_makes_it(
         token_cache.read(path)
 
 
-def test_the_stage_gives_each_split_the_ids_of_its_own_texts(encoder: Callable) -> None:
+def test_the_stage_gives_each_split_the_ids_of_its_own_texts(encoder: Encoder) -> None:
     tokenizer = tokenization.load_tokenizer(Model(name=str(encoder())))
     texts = {"train": TEXTS[:3], "test": TEXTS[3:5]}
     made = encode.encode(texts, tokenizer, max_length=12)

@@ -1,4 +1,4 @@
-"""Turn a method's block of parameters into a PEFT adapter, add it, and find its work in training."""
+"""Turn a method's block into a PEFT adapter, add it, and find what it does during training."""
 
 from __future__ import annotations
 
