@@ -25,6 +25,7 @@ from fairtune.hardware.meter import Meter  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.runs import token_cache  # noqa: E402
 from fairtune.training import inference, loop  # noqa: E402
+from fairtune.training.batches import batches_of  # noqa: E402
 
 # Sums of the same fp32 numbers in another order differ by far less.
 TOLERANCE = 0.002
@@ -48,7 +49,8 @@ def curve(
     block = study.methods[name]
     if "lora_dropout" in block.keywords:
         block = block.model_copy(update={"lora_dropout": 0.0})
-    built = build(model, block, name=name, labels=2, device=chosen, seed=1)
+    steps = train.epochs * batches_of(len(rows), train.batch_size)
+    built = build(model, block, name=name, labels=2, device=chosen, seed=1, steps=steps)
     prepare(built.model, chosen)
     trained = loop.train_model(
         built.model,
@@ -74,7 +76,7 @@ def main() -> None:
     parser.add_argument("--encoded", default=str(paths.ENCODED))
     words = parser.parse_args()
     study = params.load()
-    rows = inference.head_rows(token_cache.read(Path(words.encoded) / "train.parquet"), words.rows)
+    rows = inference.slice_rows(token_cache.read(Path(words.encoded) / "train.parquet"), words.rows)
     folder = Path(tempfile.gettempdir()) / "fairtune-roberta-base-no-dropout"
     model = params.Model(name=str(write_roberta(folder, dropout=0.0)))
     print("| method | points | largest difference of the loss |\n|---|---|---|")

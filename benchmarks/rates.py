@@ -12,6 +12,7 @@ and prints a table in Markdown.
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
 import tempfile
 import time
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from fairtune.analysis import comparison
-from fairtune.core import params, terminal
+from fairtune.core import params, paths, terminal
 from fairtune.core.errors import UserError, run
-from fairtune.core.files import write_json
+from fairtune.core.files import read_json, write_json
+from fairtune.runs import token_cache
 from fairtune.runs.record import Run, RunRecord
-from fairtune.training.run import run_training
+from fairtune.training import weights
+from stages.train import train
 
 RATES = (1e-3, 2e-3, 3e-3)
 
@@ -43,14 +46,17 @@ def seed_range(text: str) -> list[int]:
 def trained(study: params.Params, name: str, rate: float, seed: int) -> Run:
     """Train one method at one rate with one seed."""
     block = study.method(name).model_copy(update={"learning_rate": rate})
-    train = study.train.model_copy(update={"allow_busy_gpu": True})
-    changed = study.model_copy(update={"methods": {name: block}, "train": train})
+    shared = study.train.model_copy(update={"allow_busy_gpu": True})
+    manifest = read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
+    splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
     with tempfile.TemporaryDirectory() as scratch:
-        return run_training(
-            changed,
+        return train(
+            study.model_copy(update={"methods": {name: block}, "train": shared}),
+            splits,
+            manifest,
             name=name,
             seed=seed,
-            weights=Path(scratch) / "weights",
+            save=functools.partial(weights.save, folder=Path(scratch) / paths.WEIGHTS),
             started=time.perf_counter(),
         )
 

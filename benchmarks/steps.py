@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from fairtune.core import params, terminal
+from fairtune.core import params, task, terminal
 
 terminal.quiet_libraries()
 
@@ -82,7 +82,7 @@ def batch(length: int, where: torch.device) -> Inputs:
         cut = int(torch.randint(0, max(1, length // 16), (1,), generator=generator))
         mask[row, length - cut :] = 0
     labels = torch.randint(0, 2, (ROWS,), generator=generator)
-    made = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+    made = {"input_ids": ids, "attention_mask": mask, task.LABELS: labels}
     return {name: tensor.to(where) for name, tensor in made.items()}
 
 
@@ -94,7 +94,7 @@ def timed(built: Built, chosen: device.Choice, lengths: list[int]) -> dict[str, 
 
     def loss_of(inputs: Inputs) -> torch.Tensor:
         with chosen.autocast():
-            loss: torch.Tensor = model(**inputs).loss
+            loss: torch.Tensor = task.loss_of(model, inputs)
         return loss
 
     graphs = StepGraphs(

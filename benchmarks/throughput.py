@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import params, paths, terminal
+from fairtune.core import params, paths, task, terminal
 
 terminal.quiet_libraries()
 
@@ -63,7 +63,7 @@ class Setting:
         self.epochs = words.epochs or chosen["epochs"]
         folder = Path(words.encoded)
         rows = token_cache.read(folder / "train.parquet")
-        self.rows = inference.head_rows(rows, words.rows or chosen["rows"])
+        self.rows = inference.slice_rows(rows, words.rows or chosen["rows"])
         self.pad = int(read_json(folder / paths.MANIFEST, made_by="encode")["pad_token_id"])
         self.model = self.study.model
         if kind == "cuda":
@@ -80,7 +80,13 @@ class Setting:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
         return build(
-            self.model, self.study.methods[name], name=name, labels=2, device=self.device, seed=1
+            self.model,
+            self.study.methods[name],
+            name=name,
+            labels=2,
+            device=self.device,
+            seed=1,
+            steps=self.epochs * batches.batches_of(len(self.rows), self.train.batch_size),
         )
 
     def train_fresh(self, name: str, meter: Meter) -> loop.Trained:
@@ -137,7 +143,7 @@ def plain_run(setting: Setting, name: str) -> dict[str, float]:
                 remove_unused_columns=False,
                 logging_steps=setting.train.logging_steps,
                 seed=1,
-                label_names=["labels"],
+                label_names=[task.LABELS],
             ),
             train_dataset=batches.Rows(setting.rows),
             data_collator=batches.Collator(

@@ -17,7 +17,7 @@ from fairtune.core.files import read_json
 from fairtune.core.params import Params
 from fairtune.runs import token_cache
 from fairtune.runs.store import read_run
-from fairtune.training.run import arguments
+from fairtune.training.start import arguments
 
 # Largest difference of a probability. On one machine the two passes agree to the bit; bf16 on
 # another processor rounds differently by up to about this much.
@@ -76,17 +76,16 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
 def load(study: Params, *, name: str, seed: int, labels: int, chosen: Any) -> Any:
     """Return the trained model from its folder: the whole model, or base and adapter."""
     from peft import PeftModel
-    from transformers import AutoModelForSequenceClassification
 
     from fairtune.models.build import head_modules
-    from fairtune.models.pretrained import load_base, load_config
+    from fairtune.models.pretrained import auto_class, load_base, load_config
 
     folder = paths.run_folder(name, seed) / paths.WEIGHTS
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
     method = study.method(name)
     if method.adapter is None:
-        whole = AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True)
+        whole = auto_class().from_pretrained(folder, use_safetensors=True)
         return whole.to(chosen.torch_device)
     config = load_config(study.model, labels=labels)
     head = study.model.head or head_modules(config)

@@ -6,9 +6,23 @@ out: data/encoded/{train,validation,test}.parquet, manifest.json, tokenizer/
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 from fairtune.core import errors, files, params, paths
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
+
+
+def encode(
+    texts: Mapping[str, Sequence[str]], tokenizer: Any, *, max_length: int
+) -> dict[str, tokenization.Tokens]:
+    """Return the token ids of each split's texts."""
+    return {
+        split: tokenization.encode(tokenizer, of_split, max_length=max_length)
+        for split, of_split in texts.items()
+    }
 
 
 def main() -> None:
@@ -17,28 +31,31 @@ def main() -> None:
     subset = files.read_json(paths.SUBSET / paths.MANIFEST, made_by="subset")
     tokenizer = tokenization.load_tokenizer(study.model)
     tokenization.check_length(tokenizer, study.encode.max_length)
+    rows = {split: read_rows(split) for split in paths.SPLITS}
+    texts = {split: of_split["text"] for split, of_split in rows.items()}
+    made = encode(texts, tokenizer, max_length=study.encode.max_length)
     with files.fresh_folder(paths.ENCODED) as folder:
-        splits = {}
-        for name in paths.SPLITS:
-            table = files.read_table(paths.SUBSET / f"{name}.parquet", made_by="subset")
-            rows = table.to_pydict()
-            made = tokenization.encode(tokenizer, rows["text"], max_length=study.encode.max_length)
-            path = folder / f"{name}.parquet"
-            token_cache.write(path, row_ids=rows["row_id"], labels=rows["label"], ids=made.ids)
-            splits[name] = tokenization.summary(made) | {"sha256": token_cache.read(path).sha256()}
-            print(f"encode: {name}: {splits[name]['tokens']:,} tokens of {len(made.ids):,} rows")
+        hashes = {split: write_split(folder, split, rows[split], made[split].ids) for split in rows}
         tokenizer.save_pretrained(folder / paths.TOKENIZER)
-        manifest = {
-            "model": study.model.name,
-            "revision": study.model.revision,
-            "max_length": study.encode.max_length,
-            "pad_token_id": tokenizer.pad_token_id,
-            "tokenizer_sha256": tokenization.folder_hash(folder / paths.TOKENIZER),
-            "subset_sha256": subset["sha256"],
-            "labels": subset["labels"],
-            "splits": splits,
-        }
+        hashes[paths.TOKENIZER] = tokenization.folder_hash(folder / paths.TOKENIZER)
+        manifest = tokenization.manifest(study, subset, made, hashes=hashes, tokenizer=tokenizer)
         files.write_json(folder / paths.MANIFEST, manifest)
+    for split, tokens in manifest["splits"].items():
+        print(f"encode: {split}: {tokens['tokens']:,} tokens of {tokens['rows']:,} rows")
+
+
+def read_rows(split: str) -> dict[str, list[Any]]:
+    """Read the columns of one split of the subset."""
+    table = files.read_table(paths.SUBSET / f"{split}.parquet", made_by="subset")
+    columns: dict[str, list[Any]] = table.to_pydict()
+    return columns
+
+
+def write_split(folder: Path, split: str, rows: dict[str, list[Any]], ids: list[list[int]]) -> str:
+    """Write the token cache of one split; return its hash."""
+    path = folder / f"{split}.parquet"
+    token_cache.write(path, row_ids=rows["row_id"], labels=rows["label"], ids=ids)
+    return token_cache.read(path).sha256()
 
 
 if __name__ == "__main__":

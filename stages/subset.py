@@ -6,14 +6,23 @@ out: data/subset/{train,validation,test}.parquet, data/subset/manifest.json
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from datasets import Dataset
+
 from fairtune.core import errors, files, params, paths
 from fairtune.data import splits
+
+
+def subset(corpus: Mapping[str, Dataset], data: params.Data, sizes: params.Subset) -> splits.Splits:
+    """Return the rows of the three splits, drawn from a corpus as it was read."""
+    return splits.draw(corpus, data, sizes)
 
 
 def main() -> None:
     """Draw the rows and write them."""
     study = params.load()
-    drawn = splits.draw(study.data, study.subset)
+    drawn = subset(splits.read_corpus(study.data), study.data, study.subset)
     with files.fresh_folder(paths.SUBSET) as folder:
         for name, rows in drawn.named().items():
             rows.to_parquet(folder / f"{name}.parquet")

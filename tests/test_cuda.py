@@ -20,7 +20,7 @@ from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline, baseline
 from fairtune.hardware.meter import Meter
 from fairtune.models.build import build
-from fairtune.training import loop, prediction
+from fairtune.training import loop, plan, prediction
 from tests.tiny import encoded_rows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
@@ -38,8 +38,14 @@ METHODS = {
         feedforward=["feedforward_out"],
     ),
 }
+EAGER = {
+    "adalora": Method(
+        learning_rate=5e-3, adapter="adalora", targets=["query", "value"], init_r=4, target_r=2
+    ),
+}
 # The last batch of 8 is short.
 ROWS = encoded_rows(84, longest=60)
+STEPS = 4 * 11
 
 
 @pytest.fixture
@@ -64,8 +70,15 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
             allow_busy_gpu=True,
         )
         chosen = device.choose(settings)
+        method = (METHODS | EAGER)[name]
         model = build(
-            Model(name=str(encoder())), METHODS[name], name=name, labels=2, device=chosen, seed=1
+            Model(name=str(encoder())),
+            method,
+            name=name,
+            labels=2,
+            device=chosen,
+            seed=1,
+            steps=STEPS,
         ).model
         prepare(model, chosen)
         change(model)
@@ -80,7 +93,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
             model,
             ROWS,
             train=settings,
-            learning_rate=METHODS[name].learning_rate,
+            learning_rate=method.learning_rate,
             seed=1,
             pad_token_id=0,
             device=chosen,
@@ -110,6 +123,18 @@ def test_every_method_is_captured_in_bf16_with_dropout(train: Callable, name: st
     assert seen.note == "the first step makes the optimizer's state"
     found = prediction.predict(model, ROWS, batch_size=16, pad_token_id=0, device=chosen)
     assert found.correct.mean() > 0.6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_adapter_that_works_on_gradients_runs_eagerly_and_sets_its_ranks(
+    train: Callable, precision: str
+) -> None:
+    seen, model, _ = train("adalora", "auto", dropout=True, precision=precision)
+    assert (seen.captured_steps, seen.steps) == (0, STEPS)
+    assert seen.note == plan.READS_GRADIENTS
+    assert sum(map(sum, model.peft_config["default"].rank_pattern.values())) == 2 * 4
+    with pytest.raises(UserError, match=r"train\.cuda_graphs: 'on', but the adapter"):
+        train("adalora", "on")
 
 
 def test_capture_is_off_the_clock(train: Callable) -> None:

@@ -24,7 +24,8 @@ from fairtune.core.errors import UserError
 from fairtune.core.params import Data, Subset
 from fairtune.data.cleaning import Dropped, clean
 from fairtune.data.corpus import read
-from fairtune.data.splits import Splits, content_hash, divide, draw, manifest, shares
+from fairtune.data.splits import Splits, content_hash, divide, manifest, read_corpus, shares
+from stages import subset as subset_stage
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +65,11 @@ def ids_of(splits: Splits) -> dict[str, set[str]]:
 
 
 # The draw
+
+
+def draw(data: Data, sizes: Subset) -> Splits:
+    """Read a corpus and draw from it, as the stage does."""
+    return subset_stage.subset(read_corpus(data), data, sizes)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Model, Train
 from fairtune.hardware.device import choose
-from fairtune.models.adapters import adapter_config, add_adapter
-from fairtune.models.audit import audit_weights, check, count, is_4bit
+from fairtune.models.adapters import adapter_config, add_adapter, work_after_step
+from fairtune.models.audit import audit_weights, check_audit, count_parameters, is_4bit
 from fairtune.models.build import Built, build
 from fairtune.models.pretrained import find_head, load_base, load_config, outline
 from tests import tiny
@@ -39,7 +39,13 @@ CPU = choose(Train(epochs=1, batch_size=4, device="cpu", precision="fp32"))
 
 
 def made(
-    folder: Path, block: dict[str, Any], *, name: str = "x", seed: int = 1, **model: Any
+    folder: Path,
+    block: dict[str, Any],
+    *,
+    name: str = "x",
+    seed: int = 1,
+    steps: int | None = None,
+    **model: Any,
 ) -> Built:
     return build(
         Model(name=str(folder), **model),
@@ -48,6 +54,7 @@ def made(
         labels=3,
         device=CPU,
         seed=seed,
+        steps=steps,
     )
 
 
@@ -173,7 +180,7 @@ def test_roberta_base_has_the_published_counts(
         config = adapter_config(method, name="x", head=head, model=model)
         with torch.device("meta"):
             model = add_adapter(model, config, name="x", head=head)
-    counts = count(model, head)
+    counts = count_parameters(model, head)
     assert (counts.total, counts.trainable) == (total, trainable)
     assert (counts.adapter, counts.head) == (adapter, 592_130)
 
@@ -280,9 +287,9 @@ def test_the_check_refuses_a_head_that_was_quantised(encoder: Encoder) -> None:
     base, _ = load_base(source, method, config=config, head=["nothing"], device=CPU)
     head = ["pre_classifier", "classifier"]
     assert is_4bit(base.get_submodule("classifier"))
-    audit, counts = audit_weights(base, head), count(base, head)
+    audit, counts = audit_weights(base, head), count_parameters(base, head)
     with pytest.raises(UserError, match="the head holds float32, uint8"):
-        check(audit, counts, method, name="qlora")
+        check_audit(audit, counts, method, name="qlora")
 
 
 @pytest.mark.parametrize("bias", ["all", "lora_only"])
@@ -300,10 +307,10 @@ def test_the_check_refuses_a_frozen_head(encoder: Encoder) -> None:
         if "pre_classifier" in name:
             parameter.requires_grad_(False)
     method = Method(learning_rate=0.01, **LORA)
-    audit, counts = audit_weights(built.model, built.head), count(built.model, built.head)
-    audit, counts = audit_weights(built.model, built.head), count(built.model, built.head)
+    audit = audit_weights(built.model, built.head)
+    counts = count_parameters(built.model, built.head)
     with pytest.raises(UserError, match="the head is frozen"):
-        check(audit, counts, method, name="lora")
+        check_audit(audit, counts, method, name="lora")
 
 
 @pytest.mark.parametrize(
@@ -340,3 +347,39 @@ def test_the_hub_path_reads_a_roberta_folder_with_a_revision(encoder: Encoder) -
     built = made(encoder("roberta"), LORA, revision="e2da8e2f811d1448a5b465c236feacd80ffbac7b")
     assert built.model.config.model_type == "roberta"
     assert built.head == ["classifier"]
+
+
+@pytest.mark.parametrize("start", ["eva", "corda", "lora_ga"])
+def test_a_start_that_is_taken_from_data_is_refused_with_the_call_that_is_missing(
+    encoder: Encoder, start: str
+) -> None:
+    line = rf"^methods\.x\.init_lora_weights: '{start}' needs a pass over data .* set true"
+    with pytest.raises(UserError, match=line):
+        made(encoder(), {**LORA, "init_lora_weights": start})
+
+
+@pytest.mark.parametrize("start", [True, "gaussian", "olora", "orthogonal", "pissa"])
+def test_the_starts_that_are_named_as_right_train(encoder: Encoder, start: bool | str) -> None:
+    before, after = step(made(encoder(), {**LORA, "init_lora_weights": start}))
+    assert after < before
+
+
+ADALORA = {"adapter": "adalora", "targets": ["query", "value"], "init_r": 4, "target_r": 2}
+
+
+def test_adalora_plans_its_ranks_over_the_steps_of_the_run(encoder: Encoder) -> None:
+    built = made(encoder(), ADALORA, steps=30)
+    assert built.model.peft_config["default"].total_step == 30
+    fewer = made(encoder(), {**ADALORA, "total_step": 20}, steps=30)
+    assert fewer.model.peft_config["default"].total_step == 20
+
+
+def test_more_steps_than_the_run_has_are_refused(encoder: Encoder) -> None:
+    with pytest.raises(UserError, match=r"methods\.x\.total_step: 31 is beyond the run's 30 steps"):
+        made(encoder(), {**ADALORA, "total_step": 31}, steps=30)
+
+
+def test_only_adapters_that_have_work_after_a_step_are_asked_for_it(encoder: Encoder) -> None:
+    assert work_after_step(made(encoder(), ADALORA, steps=30).model) is not None
+    for block in ({}, LORA, {"adapter": "prompt_tuning", "num_virtual_tokens": 4}):
+        assert work_after_step(made(encoder(), block).model) is None

@@ -8,13 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from fairtune.core import files, params, paths
-from fairtune.runs.store import write_run
-from fairtune.training.run import run_training
-from stages import encode, subset
+from fairtune.core import paths
+from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -28,6 +27,13 @@ METHODS = {
         "adapter": "ia3",
         "targets": ["key", "value", "feedforward_out"],
         "feedforward": ["feedforward_out"],
+    },
+    "adalora": {
+        "learning_rate": 0.01,
+        "adapter": "adalora",
+        "targets": ["query", "value"],
+        "init_r": 4,
+        "target_r": 2,
     },
 }
 PROOF = """
@@ -44,7 +50,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Path]) -> Path:
-    """Train the four methods on a tiny study; return its folder."""
+    """Train the methods on a tiny study; return its folder."""
     root = tmp_path_factory.mktemp("study")
     changes = {"model.name": str(encoder()), "methods": METHODS, "seeds": [1]}
     tiny.write_study(root, changes)
@@ -53,13 +59,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Pa
     try:
         subset.main()
         encode.main()
-        study = params.load()
         for name in METHODS:
-            with files.fresh_folder(paths.run_folder(name, 1)) as folder:
-                run = run_training(
-                    study, name=name, seed=1, weights=folder / paths.WEIGHTS, started=0.0
-                )
-                write_run(folder, run.record, run.history, run.predictions)
+            with mock.patch.object(sys, "argv", ["train", name, "1"]):
+                train.main()
     finally:
         os.chdir(before)
     return root
@@ -75,7 +77,7 @@ def proofs(root: Path) -> dict[str, dict]:
     return found
 
 
-def test_a_new_process_reproduces_the_predictions_of_all_four_methods(finished: Path) -> None:
+def test_a_new_process_reproduces_the_predictions_of_all_methods(finished: Path) -> None:
     found = proofs(finished)
     assert set(found) == set(METHODS)
     for name, proof in found.items():
@@ -110,6 +112,16 @@ def test_the_head_starts_from_the_same_weights_in_all_methods(finished: Path) ->
     ]
     assert len({record["head_sha256"] for record in records}) == 1
     assert len({record["data"]["order_sha256"] for record in records}) == 1
+
+
+def test_ranks_that_adalora_dropped_are_not_shipped(finished: Path) -> None:
+    from safetensors.torch import load_file
+
+    weights = load_file(finished / "models/adalora/1/weights/adapter_model.safetensors")
+    kept = [len(tensor) for name, tensor in weights.items() if "lora_E" in name]
+    assert sum(kept) == 2 * 4 < 4 * 4
+    record = json.loads((finished / "models/adalora/1/run.json").read_text())
+    assert "gradients" in record["execution"]["note"]
 
 
 def test_weights_that_were_changed_are_found_out(finished: Path) -> None:

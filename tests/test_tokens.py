@@ -17,6 +17,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.params import Model
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
+from stages import encode
 from tests import tiny
 
 Encoder = Callable[..., Path]
@@ -193,3 +194,13 @@ def test_a_cache_that_is_missing_or_broken_names_the_stage_that_makes_it(
         pq.write_table(pa.table({"x": [1]}), path)
     with pytest.raises(UserError, match=r"train\.parquet: .*; run `dvc repro (--force )?encode`$"):
         token_cache.read(path)
+
+
+def test_the_stage_gives_each_split_the_ids_of_its_own_texts(encoder: Encoder) -> None:
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder())))
+    texts = {"train": TEXTS[:3], "test": TEXTS[3:5]}
+    made = encode.encode(texts, tokenizer, max_length=12)
+    assert list(made) == list(texts)
+    for split, of_split in texts.items():
+        assert made[split] == tokenization.encode(tokenizer, of_split, max_length=12)
+    assert [len(tokens.ids) for tokens in made.values()] == [3, 2]

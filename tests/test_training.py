@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import Trainer
 from transformers.trainer_callback import TrainerControl, TrainerState
 
 from fairtune.acceleration.prepare import prepare
@@ -16,9 +19,10 @@ from fairtune.core.method import Method
 from fairtune.core.params import Model, Train
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware import device
-from fairtune.hardware.meter import Baseline, Meter
+from fairtune.hardware.baseline import Baseline
+from fairtune.hardware.meter import Meter
 from fairtune.models.build import Built, build
-from fairtune.training import loop, prediction
+from fairtune.training import loop, plan, prediction
 from fairtune.training.batches import BatchPlan, Collator
 from fairtune.training.trainer import FairTrainer
 from fairtune.training.watch import Watch
@@ -39,7 +43,15 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple]:
         method: Method = LORA, *, validate: Callable[[], float] = lambda: 0.5, **changes: object
     ) -> tuple[loop.Trained, Meter, Built]:
         chosen = device.choose(settings(**changes))
-        built = build(Model(name=str(encoder())), method, name="m", labels=2, device=chosen, seed=1)
+        built = build(
+            Model(name=str(encoder())),
+            method,
+            name="m",
+            labels=2,
+            device=chosen,
+            seed=1,
+            steps=settings(**changes).epochs * 5,
+        )
         prepare(built.model, chosen)
         meter = Meter(device=chosen, base=Baseline())
         seen = loop.train_model(
@@ -190,9 +202,9 @@ def test_padding_is_counted(train: Callable) -> None:
 
 def test_a_longer_run_pays_for_more_lengths() -> None:
     maxima = np.random.default_rng(0).integers(20, 500, 40)
-    short, long = loop.padded_lengths(maxima), loop.padded_lengths(np.tile(maxima, 30))
-    assert len(short) < len(long) <= loop.MOST_LENGTHS
-    assert loop.padded_lengths(np.array([64, 64, 64])) == [64]
+    short, long = plan.padded_lengths(maxima), plan.padded_lengths(np.tile(maxima, 30))
+    assert len(short) < len(long) <= plan.MOST_LENGTHS
+    assert plan.padded_lengths(np.array([64, 64, 64])) == [64]
 
 
 def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable) -> None:
@@ -211,3 +223,72 @@ def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable
 
 def test_nothing_is_warmed_up_on_a_cpu(train: Callable) -> None:
     assert train()[0].warm_up_seconds is None
+
+
+ADALORA = Method(
+    learning_rate=0.01, adapter="adalora", targets=["query", "value"], init_r=4, target_r=2
+)
+
+
+def test_adalora_comes_down_to_the_rank_that_it_is_given(train: Callable) -> None:
+    seen, _, built = train(ADALORA, epochs=4)
+    kept = built.model.peft_config["default"].rank_pattern
+    assert len(kept) == 4
+    assert sum(sum(ranks) for ranks in kept.values()) == 2 * 4
+    singular = [p for name, p in built.model.named_parameters() if "lora_E" in name]
+    assert sum(int((values != 0).sum()) for values in singular) == 2 * 4
+    assert sum(len(values) for values in singular) == 4 * 4
+    losses = [point["loss"] for point in seen.history]
+    assert losses[-1] < losses[0]
+
+
+def test_a_method_that_works_on_gradients_is_not_captured_and_the_record_says_why(
+    train: Callable,
+) -> None:
+    seen = train(ADALORA)[0]
+    assert seen.captured_steps == 0
+    assert seen.note == plan.READS_GRADIENTS
+    assert train(LORA)[0].note != plan.READS_GRADIENTS
+
+
+def test_graphs_asked_for_where_the_adapter_works_on_gradients_are_refused() -> None:
+    gpu = dataclasses.replace(device.choose(settings()), type="cuda", precision="bf16")
+    line = r"train\.cuda_graphs: 'on', but the adapter works on each step's gradients.*auto or off"
+    with pytest.raises(UserError, match=line):
+        plan.graphs_mode(settings(cuda_graphs="on"), gpu, reads_gradients=True)
+    assert plan.graphs_mode(settings(), gpu, reads_gradients=True)[0] == "off"
+    assert plan.graphs_mode(settings(), gpu, reads_gradients=False)[0] == "auto"
+
+
+def test_the_private_method_of_the_trainer_that_is_replaced_is_still_there_and_called(
+    train: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert list(inspect.signature(Trainer._clip_grad_norm).parameters) == ["self", "model"]
+    norms: list[object] = []
+    plain = FairTrainer._clip_grad_norm
+
+    def counted(self: FairTrainer, model: object) -> object:
+        norms.append(plain(self, model))
+        return norms[-1]
+
+    monkeypatch.setattr(FairTrainer, "_clip_grad_norm", counted)
+    assert train()[0].steps == len(norms) == 10
+
+
+def test_the_trainer_leaves_the_mean_over_the_batch_to_the_model(
+    train: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[object] = []
+    plain = Trainer.get_batch_samples
+
+    def noted(self: Trainer, *arguments: object) -> tuple:
+        found = plain(self, *arguments)
+        accepts, self.model_accepts_loss_kwargs = self.model_accepts_loss_kwargs, True
+        counts.append((found[1], self._get_num_items_in_batch(found[0], "cpu")))
+        self.model_accepts_loss_kwargs = accepts
+        return found
+
+    monkeypatch.setattr(Trainer, "get_batch_samples", noted)
+    train()
+    assert counts[0] == (None, 8)
+    assert [left for left, _ in counts] == [None] * 10

@@ -138,7 +138,7 @@ class StepGraphs:
                 # Inside the capture, so that the pool's memory serves the next graph as well.
                 self._forget_gradients()
         except RuntimeError:
-            heal_generator(static["labels"].device)
+            heal_generator(self.parameters[0].device)
             raise
         finally:
             for rate_value, group in zip(floats, self.optimizer.param_groups, strict=True):

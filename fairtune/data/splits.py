@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,17 +33,26 @@ class Splits:
         return {name: getattr(self, name) for name in SPLITS}
 
 
-def draw(data: Data, subset: Subset) -> Splits:
-    """Read the corpus and draw the three splits.
+def read_corpus(data: Data) -> dict[str, Dataset]:
+    """Read the splits of the source that rows are drawn from: one, or one more for the test rows.
+
+    Raises:
+        UserError: the source cannot be had or read, or a column is not there or not of its kind.
+    """
+    names = [data.split, data.test_split or data.split]
+    return {split: read(data, split) for split in dict.fromkeys(names)}
+
+
+def draw(corpus: Mapping[str, Dataset], data: Data, subset: Subset) -> Splits:
+    """Clean the corpus and draw the three splits.
 
     The test rows are drawn first, then the validation rows: with the same seed, a study of fewer
     training rows has the same test and validation rows, and its training rows are among the others.
 
     Raises:
-        UserError: the source, a column or a number of rows is not right.
+        UserError: the classes or a number of rows are not right.
     """
     test_split = data.test_split or data.split
-    corpus = {split: read(data, split) for split in dict.fromkeys([data.split, test_split])}
     pools, dropped = clean(corpus, label_names=data.label_names)
     sizes: dict[str, dict[str, int]] = {split: {} for split in pools}
     sizes[test_split] |= {"test": subset.test}

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from fairtune.core.errors import UserError
-from fairtune.core.params import Model
+from fairtune.core.params import Model, Params
+from fairtune.core.paths import TOKENIZER
 from fairtune.core.sources import reading
 
 # Bounds the memory that one call's `Encoding` objects take; larger is no faster.
@@ -123,6 +124,35 @@ def summary(tokens: Tokens) -> dict[str, Any]:
         "median_length": int(np.median(lengths)),
         "longest": int(lengths.max()),
         "truncated_share": round(tokens.truncated / len(lengths), 4),
+    }
+
+
+def manifest(
+    study: Params,
+    subset: Mapping[str, Any],
+    tokens: Mapping[str, Tokens],
+    *,
+    hashes: Mapping[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> dict[str, Any]:
+    """Return what a reader needs to know about the token cache.
+
+    Args:
+        study: the parameters.
+        subset: what the subset stage says of the rows.
+        tokens: token ids of each split.
+        hashes: of each split as written, and of the tokenizer's folder.
+        tokenizer: the model's.
+    """
+    return {
+        "model": study.model.name,
+        "revision": study.model.revision,
+        "max_length": study.encode.max_length,
+        "pad_token_id": tokenizer.pad_token_id,
+        "tokenizer_sha256": hashes[TOKENIZER],
+        "subset_sha256": subset["sha256"],
+        "labels": subset["labels"],
+        "splits": {name: summary(made) | {"sha256": hashes[name]} for name, made in tokens.items()},
     }
 
 

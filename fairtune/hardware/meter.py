@@ -30,6 +30,7 @@ class Meter:
         """
         on_gpu = device.type == "cuda"
         self.device = device
+        self.base = base
         self.clock = Clock()
         self.steps = Steps(on_gpu=on_gpu)
         self.memory_peaks = MemoryPeaks(on_gpu=on_gpu, base=base, sample=sample)

@@ -1,21 +1,30 @@
-"""Add a PEFT adapter to a model, from a method's block of parameters."""
+"""Turn a method's block into a PEFT adapter, add it, and find what it does during training."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any
 
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, TaskType, get_peft_model
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, get_peft_model
 from peft.utils import PeftType
 from torch import nn
 from transformers import PreTrainedModel
 
+from fairtune.core import task
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
 from fairtune.models.pretrained import inside
 from fairtune.models.roles import pattern, shapes
 
+# Starts of LoRA that PEFT takes from data, by a further call before training. Without the call it
+# starts as plain LoRA, and says nothing.
+FROM_DATA = {
+    "eva": "initialize_lora_eva_weights",
+    "corda": "preprocess_corda",
+    "lora_ga": "preprocess_loraga",
+}
 A_NUMBER = "a number, without quotes"
 # Fields of PEFT with these types; others take several kinds and are left to PEFT.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -37,7 +46,12 @@ RESERVED = {
 
 
 def adapter_config(
-    method: Method, *, name: str, head: list[str], model: PreTrainedModel
+    method: Method,
+    *,
+    name: str,
+    head: list[str],
+    model: PreTrainedModel,
+    steps: int | None = None,
 ) -> PeftConfig:
     """Return PEFT's configuration for a method's block.
 
@@ -46,6 +60,8 @@ def adapter_config(
         name: the method's name, for errors.
         head: modules of the classification head.
         model: the model or its outline.
+        steps: optimizer steps of the training to come, for adapters that plan by them; None where
+            there is no training.
 
     Raises:
         UserError: the adapter, a keyword or a value is not one of PEFT's.
@@ -74,11 +90,13 @@ def adapter_config(
         keywords[key] = pattern(
             model.config.model_type, roles, modules=encoder_modules(model, head), method=name
         )
+    if "total_step" in fields and steps is not None:
+        keywords["total_step"] = _total_step(keywords, steps, name=name)
     _check_pattern(keywords.get("target_modules"), model, head, name=name)
     if "modules_to_save" in fields:
         keywords["modules_to_save"] = list(head)
     try:
-        return config_class(task_type=TaskType.SEQ_CLS, **keywords)
+        return config_class(task_type=task.PEFT_TYPE, **keywords)
     except Exception as error:  # also of a library that an adapter asks for
         raise UserError(f"methods.{name}: {one_line(error)}") from error
 
@@ -97,6 +115,23 @@ def _check_keys(
         kinds, right = KINDS.get(fields[key], (object, ""))
         if not isinstance(value, kinds) or (isinstance(value, bool) and right == A_NUMBER):
             raise UserError(f"methods.{name}.{key}: {value!r} is not right; expected {right}")
+        if key == "init_lora_weights" and value in FROM_DATA:
+            raise UserError(
+                f"methods.{name}.{key}: {value!r} needs a pass over data before training (PEFT's "
+                f"{FROM_DATA[value]}), which fairtune does not make; set true, gaussian, olora, "
+                "orthogonal or pissa, or drop the key"
+            )
+
+
+def _total_step(keywords: dict[str, Any], steps: int, *, name: str) -> Any:
+    """Return the steps over which an adapter plans its ranks: those of the run, or fewer."""
+    given = keywords.get("total_step")
+    if isinstance(given, int) and given > steps:
+        raise UserError(
+            f"methods.{name}.total_step: {given} is beyond the run's {steps} steps: the ranks "
+            "would never come down to target_r; drop the key"
+        )
+    return steps if given is None else given
 
 
 def _check_pattern(targets: Any, model: nn.Module, head: list[str], *, name: str) -> None:
@@ -117,6 +152,16 @@ def encoder_modules(model: nn.Module, head: list[str]) -> list[str]:
     """Return the names of the linear modules outside the head."""
     names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     return [name for name in names if not inside(name, head)]
+
+
+def work_after_step(model: Any) -> Callable[[int], None] | None:
+    """Return what a model's adapter does between the optimizer's step and the next gradients.
+
+    AdaLoRA and its like weigh their ranks by each step's gradients there, and drop some. Takes the
+    number of steps done; None where the adapter does nothing, or there is none.
+    """
+    tuner = model.base_model if hasattr(model, "peft_config") else None
+    return getattr(tuner, "update_and_allocate", None)
 
 
 def add_adapter(model: PreTrainedModel, config: PeftConfig, *, name: str, head: list[str]) -> Any:

@@ -29,23 +29,23 @@ def head_parameters(model: nn.Module, head: list[str]) -> list[tuple[str, nn.Par
     ]
 
 
-def size(parameter: nn.Parameter) -> int:
+def parameters_held(parameter: nn.Parameter) -> int:
     """Return how many parameters a tensor holds; a packed 4-bit one holds two to the byte."""
     state = getattr(parameter, "quant_state", None)
     return math.prod(state.shape) if state is not None else parameter.numel()
 
 
-def count(model: nn.Module, head: list[str]) -> Counts:
+def count_parameters(model: nn.Module, head: list[str]) -> Counts:
     """Count the parameters of the model as it predicts."""
     own = [(n, p) for n, p in model.named_parameters() if ".original_module." not in n]
     in_head = {name for name, _ in head_parameters(model, head)}
     trained = [(name, parameter) for name, parameter in own if parameter.requires_grad]
     wrapped = hasattr(model, "peft_config")
     return Counts(
-        total=sum(size(parameter) for _, parameter in own),
-        trainable=sum(size(parameter) for _, parameter in trained),
-        adapter=sum(size(p) for n, p in trained if n not in in_head) if wrapped else 0,
-        head=sum(size(p) for n, p in own if n in in_head),
+        total=sum(parameters_held(parameter) for _, parameter in own),
+        trainable=sum(parameters_held(parameter) for _, parameter in trained),
+        adapter=sum(parameters_held(p) for n, p in trained if n not in in_head) if wrapped else 0,
+        head=sum(parameters_held(p) for n, p in own if n in in_head),
     )
 
 
@@ -70,7 +70,7 @@ def is_4bit(module: nn.Module) -> bool:
     return kind.__name__ == "Linear4bit" and kind.__module__.startswith("bitsandbytes")
 
 
-def check(audit: Audit, counts: Counts, method: Method, *, name: str) -> None:
+def check_audit(audit: Audit, counts: Counts, method: Method, *, name: str) -> None:
     """Refuse a model whose head is quantised or frozen, or whose 4-bit weights are not there.
 
     Raises:

@@ -16,13 +16,13 @@ from fairtune.hardware.device import Choice
 from fairtune.models.adapters import adapter_config, add_adapter
 from fairtune.models.audit import (
     audit_weights,
-    check,
+    check_audit,
     check_biases,
-    count,
+    count_parameters,
     head_parameters,
     parameter_hash,
 )
-from fairtune.models.pretrained import draw, find_head, load_base, load_config, outline
+from fairtune.models.pretrained import draw_parameters, find_head, load_base, load_config, outline
 from fairtune.runs.record import Audit, Counts
 
 
@@ -41,12 +41,28 @@ class Built:
 
 
 def build(
-    model: Model, method: Method, *, name: str, labels: int, device: Choice, seed: int
+    model: Model,
+    method: Method,
+    *,
+    name: str,
+    labels: int,
+    device: Choice,
+    seed: int,
+    steps: int | None = None,
 ) -> Built:
     """Load the encoder, store its weights as the method says and add the adapter.
 
     The seed is set before the head is drawn and again before the adapter is: the head then starts
     from the same weights in every method of one seed.
+
+    Args:
+        model: the pretrained encoder.
+        method: the method's block of the parameters.
+        name: the method's name, for errors.
+        labels: how many classes there are.
+        device: where to put the model, and in which precision it computes.
+        seed: the seed.
+        steps: optimizer steps of the training to come, for adapters that plan by them.
 
     Raises:
         UserError: the model cannot be had, or the method does not fit it.
@@ -56,18 +72,20 @@ def build(
     head = find_head(skeleton, model.head)
     # Before the weights are fetched: a mistake in the block shows at once.
     adapter = (
-        adapter_config(method, name=name, head=head, model=skeleton) if method.adapter else None
+        adapter_config(method, name=name, head=head, model=skeleton, steps=steps)
+        if method.adapter
+        else None
     )
     set_seed(seed)
     base, untrained = load_base(model, method, config=config, head=head, device=device)
-    draw(base, untrained, seed=seed)
+    draw_parameters(base, untrained, seed=seed)
     head_sha256 = parameter_hash(head_parameters(base, head))
     if adapter is not None:
         set_seed(seed)
         base = add_adapter(base, adapter, name=name, head=head)
-    counts = count(base, head)
+    counts = count_parameters(base, head)
     audit = audit_weights(base, head)
-    check(audit, counts, method, name=name)
+    check_audit(audit, counts, method, name=name)
     check_biases(base, name=name)
     return Built(model=base, head=head, counts=counts, audit=audit, head_sha256=head_sha256)
 

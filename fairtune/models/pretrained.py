@@ -1,20 +1,22 @@
-"""Load a pretrained encoder with a classification head, its weights stored as a method says."""
+"""Load a pretrained encoder with the task's head, its weights stored as a method says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+import transformers
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoModelForSequenceClassification,
     BitsAndBytesConfig,
     PretrainedConfig,
     PreTrainedModel,
 )
 
+from fairtune.core import task
 from fairtune.core.errors import UserError, did_you_mean
 from fairtune.core.method import Method
 from fairtune.core.params import Model
@@ -32,25 +34,29 @@ def load_config(model: Model, *, labels: int) -> PretrainedConfig:
         config: PretrainedConfig = AutoConfig.from_pretrained(
             source,
             revision=model.revision,
-            num_labels=labels,
-            problem_type="single_label_classification",
             trust_remote_code=False,
+            **task.config_keys(labels),
         )
     return config
+
+
+def auto_class() -> Any:
+    """Return Transformers' class that loads models with the task's head."""
+    return getattr(transformers, task.AUTO_CLASS)
 
 
 def outline(config: PretrainedConfig) -> PreTrainedModel:
     """Return the model without its weights: modules and shapes alone.
 
     Raises:
-        UserError: there is no sequence classification for this type of model.
+        UserError: Transformers has no head for the task on this type of model.
     """
     with torch.device("meta"):
         try:
-            model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)
+            model: PreTrainedModel = auto_class().from_config(config)
         except ValueError as error:
             raise UserError(
-                f"model.name: Transformers has no sequence classification for a model of type "
+                f"model.name: Transformers has no {task.NAME} for a model of type "
                 f"'{config.model_type}'; choose an encoder such as BERT or RoBERTa"
             ) from error
     return model
@@ -113,7 +119,7 @@ def load_base(
     """
     quantization = quantized(method, head=head, device=device)
     with reading(model.name, model.revision, key="model.name") as source, _safe(model):
-        loaded, report = AutoModelForSequenceClassification.from_pretrained(
+        loaded, report = auto_class().from_pretrained(
             source,
             revision=model.revision,
             config=config,
@@ -176,7 +182,7 @@ def _check_encoder(model: Model, new: list[str], head: list[str]) -> None:
         )
 
 
-def draw(model: PreTrainedModel, names: Iterable[str], *, seed: int) -> None:
+def draw_parameters(model: PreTrainedModel, names: Iterable[str], *, seed: int) -> None:
     """Draw these parameters anew on the CPU: normal weights, biases of zero.
 
     Loading draws them too, but from random numbers whose use depends on how the other weights are

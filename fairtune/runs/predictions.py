@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fairtune.core import task
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -21,9 +23,9 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """Most probable class of each row, shape (rows,)."""
-        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+        return task.predicted(self.probabilities)
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """Whether each row is right, shape (rows,)."""
-        return np.asarray(self.predicted == self.labels)
+        return task.correct(self.probabilities, self.labels)

@@ -14,18 +14,21 @@ from fairtune.core import terminal
 terminal.quiet_libraries()  # before the libraries are imported, or they chat
 
 import torch  # noqa: E402
-from transformers import AutoModelForSequenceClassification  # noqa: E402
 
+from fairtune.core import task  # noqa: E402
 from fairtune.core.method import Method  # noqa: E402
 from fairtune.core.params import Model, Params  # noqa: E402
 from fairtune.core.units import MIB  # noqa: E402
 from fairtune.hardware.device import Choice, choose  # noqa: E402
 from fairtune.hardware.memory import host_peak_mib  # noqa: E402
+from fairtune.models.adapters import work_after_step  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
-from fairtune.models.pretrained import load_config  # noqa: E402
+from fairtune.models.pretrained import auto_class, load_config  # noqa: E402
 from fairtune.scaling.point import Cost, Size  # noqa: E402
 
-WARM_UP, SEED, LABELS = 2, 0, 2
+WARM_UP, SEED, CLASSES = 2, 0, 2
+LONG_RUN = 100_000
+"""Steps of the training that those timed are a part of, for adapters that plan by them."""
 GROWING = ("hidden_size", "intermediate_size", "num_attention_heads")
 """What grows with the width of the encoder; the width of an attention head stays."""
 
@@ -33,7 +36,7 @@ GROWING = ("hidden_size", "intermediate_size", "num_attention_heads")
 def describe(study: Params) -> dict[str, Any]:
     """Return the device and the encoder's own dimensions."""
     chosen = choose(study.train)
-    config = load_config(study.model, labels=LABELS)
+    config = load_config(study.model, labels=CLASSES)
     return {
         "device": chosen.name,
         "type": chosen.type,
@@ -45,12 +48,12 @@ def describe(study: Params) -> dict[str, Any]:
 
 def make_encoder(study: Params, width: int, folder: Path) -> None:
     """Write an encoder with random weights, this many times as wide as the study's."""
-    config = load_config(study.model, labels=LABELS)
+    config = load_config(study.model, labels=CLASSES)
     for name in GROWING:
         if width > 1:
             setattr(config, name, width * getattr(config, name))
     torch.manual_seed(SEED)
-    AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
+    auto_class().from_config(config).save_pretrained(folder)
 
 
 def measure(
@@ -58,21 +61,21 @@ def measure(
 ) -> Cost:
     """Time a few steps after warm-up, or all steps of one pass over the rows."""
     chosen = choose(study.train)
+    steps = max(1, size.rows // size.batch_size)
     built = build(
-        Model(name=str(folder), head=study.model.head), method, name=name, labels=LABELS,
-        device=chosen, seed=SEED,
+        Model(name=str(folder), head=study.model.head), method, name=name, labels=CLASSES,
+        device=chosen, seed=SEED, steps=LONG_RUN,
     )  # fmt: skip
     model = built.model.train()
-    steps = max(1, size.rows // size.batch_size)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=method.learning_rate)
     batch = _batch(size, int(model.config.vocab_size), chosen)
-    for _ in range(WARM_UP):
-        _step(model, optimizer, batch, chosen)
+    for done in range(WARM_UP):
+        _step(model, optimizer, batch, chosen, done=done)
     chosen.synchronize()
     start = time.perf_counter()
-    for _ in range(steps):
-        _step(model, optimizer, batch, chosen)
+    for done in range(WARM_UP, WARM_UP + steps):
+        _step(model, optimizer, batch, chosen, done=done)
     chosen.synchronize()
     elapsed = time.perf_counter() - start
     on_gpu = chosen.type == "cuda"
@@ -87,16 +90,23 @@ def _batch(size: Size, vocabulary: int, chosen: Choice) -> dict[str, torch.Tenso
     batch = {
         "input_ids": torch.randint(vocabulary // 2, vocabulary, shape, generator=drawn),
         "attention_mask": torch.ones(shape, dtype=torch.long),
-        "labels": torch.randint(0, LABELS, (size.batch_size,), generator=drawn),
+        task.LABELS: torch.randint(0, CLASSES, (size.batch_size,), generator=drawn),
     }
     return {key: value.to(chosen.torch_device) for key, value in batch.items()}
 
 
 def _step(
-    model: Any, optimizer: torch.optim.Optimizer, batch: dict[str, torch.Tensor], chosen: Choice
+    model: Any,
+    optimizer: torch.optim.Optimizer,
+    batch: dict[str, torch.Tensor],
+    chosen: Choice,
+    *,
+    done: int,
 ) -> None:
     with chosen.autocast():
-        loss = model(**batch).loss
+        loss = task.loss_of(model, batch)
     loss.backward()
     optimizer.step()
+    if work := work_after_step(model):
+        work(done + 1)
     optimizer.zero_grad()

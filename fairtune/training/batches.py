@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, Sampler
 
+from fairtune.core import task
 from fairtune.runs.token_cache import Encoded
 
 # Batches are cut from runs of this many batches sorted by length: enough for batches of like
@@ -48,6 +49,11 @@ def plan_epoch(
     return batches
 
 
+def batches_of(rows: int, batch_size: int) -> int:
+    """Return how many batches an epoch has, the last drawn perhaps short."""
+    return -(-rows // batch_size)
+
+
 class BatchPlan(Sampler[list[int]]):
     """The batches of a run, epoch by epoch; `epoch` says which comes next."""
 
@@ -76,7 +82,7 @@ class BatchPlan(Sampler[list[int]]):
             yield batch.tolist()
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return batches_of(len(self.lengths), self.batch_size)
 
     def order_sha256(self, row_ids: Sequence[str], epochs: int) -> str:
         """Return the hash of the row ids of every batch of the run, in order."""
@@ -123,7 +129,7 @@ class Collator:
         return min(-(-longest // MULTIPLE) * MULTIPLE, self.limit)
 
     def __call__(self, rows: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Return input_ids and attention_mask (rows, length) and labels (rows,)."""
+        """Return input_ids and attention_mask (rows, length) and the classes (rows,)."""
         tokens = [self.encoded.row(index) for index in rows]
         length = self.padded_length(max(len(row) for row in tokens))
         ids = np.full((len(rows), length), self.pad_token_id, dtype=np.int64)
@@ -134,7 +140,7 @@ class Collator:
         return {
             "input_ids": torch.from_numpy(ids),
             "attention_mask": torch.from_numpy(mask),
-            "labels": torch.from_numpy(self.encoded.labels[list(rows)]),
+            task.LABELS: torch.from_numpy(self.encoded.labels[list(rows)]),
         }
 
 

@@ -19,13 +19,13 @@ SPEED_ROWS = 128
 LATENCY_ROWS = 20
 
 
-def speed(
+def prediction_speed(
     model: nn.Module, encoded: Encoded, *, batch_size: int, pad_token_id: int, device: Choice
 ) -> tuple[float, float]:
     """Return the latency of one row in milliseconds (median) and rows per second in batches."""
-    sample = head_rows(encoded, SPEED_ROWS)
+    sample = slice_rows(encoded, SPEED_ROWS)
     singles = [
-        head_rows(encoded, 1, start=index) for index in range(min(LATENCY_ROWS, len(sample)))
+        slice_rows(encoded, 1, start=index) for index in range(min(LATENCY_ROWS, len(sample)))
     ]
 
     def timed(rows: Encoded, size: int) -> float:
@@ -43,7 +43,7 @@ def speed(
     return round(1000 * float(np.median(times)), 3), round(throughput, 1)
 
 
-def head_rows(encoded: Encoded, count: int, *, start: int = 0) -> Encoded:
+def slice_rows(encoded: Encoded, count: int, *, start: int = 0) -> Encoded:
     """Return `count` rows from `start` on."""
     end = min(start + count, len(encoded))
     offsets = encoded.offsets[start : end + 1]
@@ -55,7 +55,7 @@ def head_rows(encoded: Encoded, count: int, *, start: int = 0) -> Encoded:
     )
 
 
-def inference(
+def measure_inference(
     model: Any, encoded: Encoded, *, batch_size: int, pad_token_id: int, device: Choice
 ) -> Inference:
     """Measure prediction with the adapter as trained, then merged into the weights.
@@ -64,7 +64,7 @@ def inference(
     """
 
     def measured() -> tuple[float, float]:
-        return speed(
+        return prediction_speed(
             model, encoded, batch_size=batch_size, pad_token_id=pad_token_id, device=device
         )
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from fairtune.core import task
 from fairtune.core.errors import UserError
 from fairtune.hardware.device import Choice
 from fairtune.models.audit import is_4bit
@@ -50,9 +51,9 @@ def probabilities(
     pad_token_id: int,
     device: Choice,
 ) -> NDArray[np.float32]:
-    """Return the softmax outputs for each row, shape (rows, classes), in the split's order.
+    """Return the model's probabilities for each row, shape (rows, classes), in the split's order.
 
-    Batches are made of rows of like length; the sums of the softmax are in fp32.
+    Batches are made of rows of like length.
     """
     longest = int(encoded.lengths.max())
     steps = range(GPU_MULTIPLE, longest, GPU_MULTIPLE) if device.type == "cuda" else ()
@@ -73,11 +74,12 @@ def _forward(model: nn.Module, batch: dict[str, torch.Tensor], device: Choice) -
     inputs = {
         name: tensor.to(device.torch_device, non_blocking=True)
         for name, tensor in batch.items()
-        if name != "labels"
+        if name != task.LABELS
     }
     with device.autocast():
-        logits: torch.Tensor = model(**inputs).logits
-    return logits.float().softmax(dim=-1)
+        logits = model(**inputs).logits
+    found: torch.Tensor = task.probabilities(logits)
+    return found
 
 
 def predict(

@@ -1,20 +1,31 @@
-"""What is written down of a training: its record and its weights."""
+"""What is written down of a training: its record, and the line that sums it up."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from fairtune.core.params import Params
-from fairtune.core.units import MIB
-from fairtune.runs.record import Rows, RunRecord, Times
-from fairtune.runs.token_cache import Encoded
+from fairtune.core import task
+from fairtune.runs.breakdown import Breakdown
+from fairtune.runs.predictions import Predictions
+from fairtune.runs.record import (
+    Accuracy,
+    Device,
+    Execution,
+    Inference,
+    Memory,
+    Rows,
+    RunRecord,
+    Times,
+)
+from fairtune.training.job import Job
 
-if TYPE_CHECKING:  # both import torch
+if TYPE_CHECKING:  # they import torch
     from fairtune.hardware.meter import Meter
+    from fairtune.models.build import Built
     from fairtune.training.loop import Trained
 
 LIBRARIES = (
@@ -30,14 +41,60 @@ LIBRARIES = (
 )
 
 
-def rows_fed(manifest: dict[str, Any], splits: dict[str, Encoded], trained: Trained) -> Rows:
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What was seen of one training, from which its record is made."""
+
+    built: Built
+    trained: Trained
+    predictions: Predictions
+    """Of the test rows."""
+    meter: Meter
+    laps: dict[str, float]
+    """Seconds of each part besides the training loop, by their names in `Times`."""
+    memory: Memory
+    predicted: Breakdown
+    inference: Inference
+    shipped_mib: float
+
+
+def run_record(job: Job, seen: Evidence) -> RunRecord:
+    """Return the record of one training: what it was given, and what was seen."""
+    study = job.study
+    return RunRecord(
+        method=job.name,
+        seed=job.seed,
+        parameters={
+            "model": study.model.model_dump(),
+            "encode": study.encode.model_dump(),
+            "train": study.train.model_dump(),
+            "method": job.method.model_dump(),
+        },
+        data=data_of_run(job, seen.trained),
+        device=device_of_run(seen.meter),
+        versions=versions(),
+        counts=seen.built.counts,
+        times=times_of_run(seen, rows=len(job.splits["train"]), epochs=study.train.epochs),
+        memory=seen.memory,
+        predicted=seen.predicted,
+        energy=seen.meter.energy(),
+        inference=seen.inference,
+        audit=seen.built.audit,
+        execution=execution_of_run(seen.built, seen.trained),
+        accuracy=accuracy_of_run(seen, by_epoch=study.train.validate_every_epoch),
+        shipped_mib=seen.shipped_mib,
+        head_sha256=seen.built.head_sha256,
+    )
+
+
+def data_of_run(job: Job, trained: Trained) -> Rows:
     """Return what was trained on, and how it was batched."""
     return Rows(
-        subset_sha256=manifest["subset_sha256"],
-        encoded_sha256=splits["train"].sha256(),
+        subset_sha256=job.manifest["subset_sha256"],
+        encoded_sha256=job.splits["train"].sha256(),
         order_sha256=trained.order_sha256,
-        rows={split: len(rows) for split, rows in splits.items()},
-        labels=manifest["labels"],
+        rows={split: len(rows) for split, rows in job.splits.items()},
+        labels=job.manifest["labels"],
         steps=trained.steps,
         tokens=trained.tokens,
         padded_tokens=trained.padded_tokens,
@@ -45,27 +102,36 @@ def rows_fed(manifest: dict[str, Any], splits: dict[str, Encoded], trained: Trai
     )
 
 
-def times_of(
-    laps: dict[str, float],
-    meter: Meter,
-    trained: Trained,
-    *,
-    rows: int,
-    study: Params,
-) -> Times:
+def device_of_run(meter: Meter) -> Device:
+    """Return where the training ran, and who else computed there."""
+    from fairtune.hardware.device import driver
+
+    chosen = meter.device
+    return Device(
+        type=chosen.type,
+        name=chosen.name,
+        precision=chosen.precision,
+        reason=chosen.reason,
+        threads=chosen.threads,
+        driver=driver(chosen),
+        busy=meter.base.busy,
+    )
+
+
+def times_of_run(seen: Evidence, *, rows: int, epochs: int) -> Times:
     """Return the seconds of each part of a run, and what follows from those of the training."""
-    median, p90 = meter.step_summary()
-    seconds = round(meter.seconds, 3)
+    median, p90 = seen.meter.step_summary()
+    seconds = round(seen.meter.seconds, 3)
     return Times(
-        **{key: round(value, 3) for key, value in laps.items()},
-        warm_up_seconds=trained.warm_up_seconds,
+        **{key: round(value, 3) for key, value in seen.laps.items()},
+        warm_up_seconds=seen.trained.warm_up_seconds,
         train_seconds=seconds,
-        validation_seconds=round(meter.paused_seconds, 3),
-        samples_per_second=round(rows * study.train.epochs / seconds, 2),
+        validation_seconds=round(seen.meter.paused_seconds, 3),
+        samples_per_second=round(rows * epochs / seconds, 2),
         step_median_ms=median,
         step_p90_ms=p90,
-        seconds_to_95_percent=time_to_share(trained.validation, 0.95),
-        seconds_to_99_percent=time_to_share(trained.validation, 0.99),
+        seconds_to_95_percent=time_to_share(seen.trained.validation, 0.95),
+        seconds_to_99_percent=time_to_share(seen.trained.validation, 0.99),
     )
 
 
@@ -77,13 +143,25 @@ def time_to_share(curve: Sequence[tuple[float, float]], share: float) -> float |
     return next(seconds for seconds, accuracy in curve if accuracy >= share * best)
 
 
-def save(model: Any, folder: Path) -> float:
-    """Write what must be shipped as safetensors; return its size in MiB."""
-    folder.mkdir(parents=True)
-    # PEFT would ask the Hub for the base model's vocabulary to decide on the embeddings.
-    options = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
-    model.save_pretrained(folder, **options)
-    return round(sum(path.stat().st_size for path in folder.glob("*.safetensors")) / MIB, 3)
+def execution_of_run(built: Built, trained: Trained) -> Execution:
+    """Return how the training's steps ran."""
+    return Execution(
+        captured_steps=trained.captured_steps,
+        eager_steps=trained.steps - trained.captured_steps,
+        note=trained.note,
+        attention=str(getattr(built.model.config, "_attn_implementation", "unknown")),
+        optimizer=trained.optimizer,
+    )
+
+
+def accuracy_of_run(seen: Evidence, *, by_epoch: bool) -> Accuracy:
+    """Return the accuracy on test and validation rows; of all epochs where each was measured."""
+    curve = [accuracy for _, accuracy in seen.trained.validation]
+    return Accuracy(
+        test=task.score(seen.predictions.correct),
+        validation=curve[-1],
+        validation_by_epoch=curve if by_epoch else [],
+    )
 
 
 def versions() -> dict[str, str]:

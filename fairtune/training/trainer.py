@@ -50,6 +50,9 @@ class FairTrainer(Trainer):
         self.graphs: StepGraphs | None = None
         self.replayed_norm: torch.Tensor | None = None
         super().__init__(**keywords)
+        # The mean over the batch is left to the model: there is no gradient accumulation, for which
+        # the Trainer would count the labels of each batch.
+        self.model_accepts_loss_kwargs = False
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the batches of the plan, on the device."""
@@ -105,13 +108,14 @@ class FairTrainer(Trainer):
         return graphs
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        """Clip, unless the graph did."""
+        """Clip, unless the graph did; return the norm before, which the Trainer logs.
+
+        There is no public way: the callbacks come after the clipping, and `max_grad_norm` switches
+        it for the whole run, in which some steps may be eager.
+        """
         if self.replayed_norm is not None:
             return self.replayed_norm
         return super()._clip_grad_norm(model)  # type: ignore[no-untyped-call]
-
-    def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> None:
-        """Leave the mean over the batch to the model: there is no gradient accumulation."""
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Count nothing: the estimate walks through all parameters at every step."""

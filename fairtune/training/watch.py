@@ -1,4 +1,7 @@
-"""Watch a training from outside the loop: clock, validation, loss curve and progress."""
+"""What is called from within the Trainer's loop: the watch over it, and an adapter's own work.
+
+The watch keeps the clock, the validation between epochs, the loss curve and the progress bar.
+"""
 
 from __future__ import annotations
 
@@ -96,3 +99,17 @@ class Watch(TrainerCallback):
         """Stop the clock."""
         self.meter.stop()
         self.progress.stop()
+
+
+class AfterStep(TrainerCallback):
+    """Lets an adapter do its work after each step, while the step's gradients are still there."""
+
+    def __init__(self, work: Callable[[int], None]) -> None:
+        """Call `work` with the number of steps done."""
+        self.work = work
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Do it; the Trainer counts the step only afterwards."""
+        self.work(state.global_step + 1)
