@@ -6,10 +6,12 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from accelerate.optimizer import AcceleratedOptimizer
 from transformers import Trainer
 from transformers.trainer_callback import TrainerControl, TrainerState
 
@@ -25,7 +27,7 @@ from fairtune.models.build import Built, build
 from fairtune.training import loop, plan, prediction
 from fairtune.training.batches import BatchPlan, Collator
 from fairtune.training.trainer import FairTrainer
-from fairtune.training.watch import Watch
+from fairtune.training.watch import AfterStep, Watch
 from tests.tiny import encoded_rows
 
 LORA = Method(learning_rate=0.01, adapter="lora", targets=["query", "value"], r=2)
@@ -292,3 +294,14 @@ def test_the_trainer_leaves_the_mean_over_the_batch_to_the_model(
     train()
     assert counts[0] == (None, 8)
     assert [left for left, _ in counts] == [None] * 10
+
+
+def test_gradients_that_overflowed_are_not_worked_on() -> None:
+    done: list[int] = []
+    callback = AfterStep(done.append)
+    state = TrainerState(global_step=7)
+    for skipped in (True, False):
+        optimizer = SimpleNamespace(step_was_skipped=skipped)
+        callback.on_optimizer_step(None, state, TrainerControl(), optimizer=optimizer)
+    assert done == [8]
+    assert hasattr(AcceleratedOptimizer, "step_was_skipped")

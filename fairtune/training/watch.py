@@ -109,7 +109,14 @@ class AfterStep(TrainerCallback):
         self.work = work
 
     def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: Any = None,
+        **_: Any,
     ) -> None:
         """Do it; the Trainer counts the step only afterwards."""
-        self.work(state.global_step + 1)
+        # A step in fp16 whose gradients overflowed is skipped: they say nothing.
+        if not getattr(optimizer, "step_was_skipped", False):
+            self.work(state.global_step + 1)
