@@ -20,7 +20,7 @@ SOURCES = {"notebook": ["notebooks/walkthrough.py"]}
 READING = ("analysis", "charts", "report")
 """The packages that read results; they must work where no torch can be loaded."""
 HEAVY = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
-MOST_FLOORS = 8
+MOST_FLOORS, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 8, 250, 60
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path
     for path in sorted((ROOT / "fairtune").rglob("*.py"))
@@ -167,6 +167,19 @@ def test_an_init_file_is_a_docstring_and_nothing_else(name: str) -> None:
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_is_named_after_one_of_the_standard_library(module: str) -> None:
     assert module.rpartition(".")[2] not in sys.stdlib_module_names - {"__main__"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_and_its_functions_are_short_enough_to_read(module: str) -> None:
+    text = MODULES[module].read_text()
+    assert len(text.splitlines()) <= MOST_LINES
+    long = {
+        node.name
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > MOST_LINES_OF_A_FUNCTION
+    }
+    assert not long
 
 
 def test_modules_directly_in_the_library_are_commands() -> None:
