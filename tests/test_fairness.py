@@ -47,6 +47,15 @@ def test_a_difference_that_is_not_declared_is_refused_by_name(
         fairness.check(runs)
 
 
+def test_a_method_that_cannot_be_captured_is_to_be_trained_like_the_others() -> None:
+    runs = make_runs()
+    other = {"captured_steps": 0, "eager_steps": 564}
+    assert runs["lora"][0].record.execution.captured_steps
+    runs["ia3"][0] = changed(runs["ia3"][0], "execution", **other)
+    with pytest.raises(UserError, match=r"set train.cuda_graphs to 'off'"):
+        fairness.check(runs)
+
+
 def test_another_version_of_a_library_is_named_with_both_versions() -> None:
     runs = make_runs()
     record = runs["ia3"][0].record

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.report import accuracy, costs, recommendation, values
 from fairtune.report.projection import SHAPES, predict
-from fairtune.report.scaling import measured, predicted
-from fairtune.report.study import Evidence
+from fairtune.report.scaling import about, measured, predicted
+from fairtune.report.study import Evidence, read_sweep
 from fairtune.report.techniques import techniques
 from tests.reports import make_evidence
 from tests.studies import METHODS
@@ -237,6 +239,21 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     ]
     assert measured(make_evidence()) == []
     assert set(predicted(make_evidence(), SHAPES[-1])) == set(METHODS)
+
+
+def test_a_broken_sweep_names_what_makes_it(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/scaling.json").write_text('{"points": [')
+    with pytest.raises(UserError, match=r"scaling.json: not valid JSON; run `make scaling`"):
+        read_sweep()
+
+
+def test_the_sweep_says_which_memory_it_measured() -> None:
+    found = dataclasses.replace(
+        make_evidence(), scaling={"device": "a GPU", "memory": "gpu_allocated_mib", "points": []}
+    )
+    assert about(found)["memory"] == "GPU memory that tensors occupy, as torch counts it"
 
 
 def test_memory_that_only_torch_counted_is_said_to_be_torchs() -> None:

@@ -54,7 +54,7 @@ def test_the_tables_are_json_without_nan() -> None:
 def test_accuracy_has_an_interval_around_it() -> None:
     runs = make_runs(accuracy={"lora": 0.9}, rows=1000)
     lora = make_tables(runs)["accuracy"][1]
-    assert lora["accuracy"] == 0.9
+    assert lora["share"] == 0.9
     assert lora["low"] < 0.9 < lora["high"]
     assert lora["label"] == "90.0%"
 

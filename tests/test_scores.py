@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from fairtune.analysis import comparison, metrics
+from fairtune.analysis import comparison, costs, metrics
+from fairtune.charts import accuracy
+from fairtune.charts.records import Compared
+from fairtune.charts.style import looks
 from fairtune.core.errors import UserError
 from fairtune.core.params import Compare
+from fairtune.report import tables
 from fairtune.runs import token_cache
+from fairtune.runs.record import Run
 from stages import compare
-from tests.reports import write_study
+from tests.reports import evidence_of, write_study
 from tests.studies import make_runs
 
 KEYS = {
@@ -37,6 +43,73 @@ def compared(runs: dict) -> dict:
 def test_metrics_have_the_seven_keys_of_the_contract() -> None:
     for runs in make_runs().values():
         assert set(metrics.metrics(runs)) == KEYS
+
+
+def test_a_further_metric_is_one_entry_that_reaches_the_file_the_table_and_the_chart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    errors = metrics.Metric(
+        key="error_rate",
+        measure=lambda runs: 1 - float(runs[0].predictions.correct.mean()),
+        higher_is_better=False,
+        heading="Errors (%)",
+        show=metrics.hundredths,
+        drawn_as="error rate",
+    )
+    table = (*metrics.METRICS, errors)
+    runs = make_runs(rows=1000, accuracy={"lora": 0.9})
+    assert metrics.metrics(runs["lora"], table=table)["error_rate"] == pytest.approx(0.1)
+    compared = Compared(runs=runs, verdicts=[], palette=["#000000"], margin=0.01)
+    drawn = accuracy.records(compared, table=table)
+    assert list(dict.fromkeys(record["metric"] for record in drawn)) == ["accuracy", "error rate"]
+    figure = accuracy.draw(drawn, looks(drawn))
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert labels == ["accuracy on the test set", "error rate on the test set"]
+    monkeypatch.setattr(tables, "METRICS", table)
+    found = evidence_of(runs)
+    with_errors = {
+        name: dict(of_method, error_rate=0.1) for name, of_method in found.metrics.items()
+    }
+    shown = tables.metrics(dataclasses.replace(found, metrics=with_errors))
+    assert shown.header[-1] == "Errors (%)"
+    assert {row[-1] for row in shown.rows} == {"10.0"}
+
+
+def test_a_metric_says_which_way_is_better() -> None:
+    better = {metric.key for metric in metrics.METRICS if metric.higher_is_better}
+    assert better == {"accuracy"}
+
+
+def test_charts_tables_and_text_show_the_same_memory() -> None:
+    everywhere = {"gpu_memory_mib": "GPU mem. (MiB)", "host_memory_mib": "Host mem. (MiB)"}
+    for gpu, (key, heading) in zip((True, False), everywhere.items(), strict=True):
+        found = evidence_of(make_runs(gpu=gpu))
+        assert found.memory.key == costs.memory_of_runs(make_runs(gpu=gpu)).key == key
+        assert tables.metrics(found).header[-1] == heading
+        assert found.costs["memory"].axis in {r["panel"] for r in found.tables["pareto"]}
+        assert found.tables["memory"][0]["panel"].startswith(f"{found.memory.name} ")
+
+
+def test_the_recommendation_and_the_advice_weigh_time_and_memory_alike() -> None:
+    found = evidence_of(make_runs())
+    lora = found.metrics["lora"]
+    assert found.weight("lora") == pytest.approx(lora["train_seconds"] * lora["gpu_memory_mib"])
+    assert [cost.key for cost in costs.COSTS if cost.weighed] == ["training_time", "memory"]
+
+
+def test_a_cost_is_read_from_the_record_under_its_field() -> None:
+    run = make_runs()["lora"][0]
+    read = {cost.key: cost.of(run.record) for cost in costs.costs(found_memory(run)).values()}
+    assert read == {
+        "training_time": run.record.times.train_seconds,
+        "memory": run.record.memory.gpu_memory_mib,
+        "parameters": run.record.counts.trainable,
+        "shipped": run.record.shipped_mib,
+    }
+
+
+def found_memory(run: Run) -> costs.MemoryCounter:
+    return costs.memory_of_runs({"lora": [run]})
 
 
 def test_memory_that_was_not_measured_is_null_and_never_zero() -> None:

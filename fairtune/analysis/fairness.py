@@ -66,9 +66,21 @@ def _same(
             ours, theirs = _difference(ours, theirs)
             raise UserError(
                 f"the runs differ in: {name}: {_run(one)} has {ours}, {_run(other)} has {theirs}; "
-                f"train both alike: `dvc repro --force train@{one.method}-{one.seed} "
-                f"train@{other.method}-{other.seed}`"
+                f"{_remedy(one, other)}"
             )
+
+
+def _remedy(one: RunRecord, other: RunRecord) -> str:
+    """Return how to make two runs alike.
+
+    A method that calls PEFT after each step cannot be captured, however often it trains.
+    """
+    if bool(one.execution.captured_steps) != bool(other.execution.captured_steps):
+        return "set train.cuda_graphs to 'off', so that all methods train alike"
+    return (
+        f"train both alike: `dvc repro --force train@{one.method}-{one.seed} "
+        f"train@{other.method}-{other.seed}`"
+    )
 
 
 def _difference(ours: Any, theirs: Any) -> tuple[str, str]:

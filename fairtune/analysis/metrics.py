@@ -1,34 +1,114 @@
-"""The flat metrics of one method: few keys, the same in each file, rounded at the source."""
+"""The flat metrics of one method: few keys, the same in each file, rounded at the source.
+
+A further metric is one entry of `METRICS`: it stands in metrics/<method>.json, in the table of the
+report and the README where it has a heading, and in the chart of accuracy where it is drawn.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
 
 from fairtune.analysis.costs import mean_or_none
-from fairtune.analysis.estimates import accuracy_estimate
+from fairtune.analysis.estimates import AccuracyEstimate, accuracy_estimate, correctness
+from fairtune.analysis.formats import decimals, number
 from fairtune.runs.record import Run
 
-Metrics = dict[str, float | int | None]
+Value = float | int | None
+Metrics = dict[str, Value]
 
 
-def metrics(runs: Sequence[Run]) -> Metrics:
-    """Return the seven metrics of one method over its seeds.
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One figure of a method over its seeds."""
 
-    accuracy: share of test rows predicted right, mean over seeds; accuracy_ci95: half-width of its
-    95% interval; trainable_parameters: adapter and head; train_seconds: the training loop alone,
-    mean over seeds; gpu_memory_mib, gpu_allocated_mib, host_memory_mib: peaks, mean over seeds,
-    None where not measured.
-    """
-    estimate = accuracy_estimate(np.stack([run.predictions.correct for run in runs]))
-    memory = [run.record.memory for run in runs]
-    return {
-        "accuracy": round(estimate.mean, 4),
-        "accuracy_ci95": round(estimate.half_width, 4),
-        "trainable_parameters": runs[0].record.counts.trainable,
-        "train_seconds": mean_or_none([run.record.times.train_seconds for run in runs]),
-        "gpu_memory_mib": mean_or_none([one.gpu_memory_mib for one in memory]),
-        "gpu_allocated_mib": mean_or_none([one.gpu_allocated_mib for one in memory]),
-        "host_memory_mib": mean_or_none([one.host_memory_mib for one in memory]),
-    }
+    key: str
+    """Its name in metrics/<method>.json."""
+    measure: Callable[[Sequence[Run]], Value]
+    """From the runs of a method, one a seed; None where it was not measured."""
+    higher_is_better: bool
+    heading: str = ""
+    """Of its column in the table of metrics; empty where it has none of its own."""
+    show: Callable[[float], str] = str
+    """Prints it in that column."""
+    half_width: str | None = None
+    """Key of the metric that is the half-width of its 95% interval, printed beside it."""
+    drawn_as: str = ""
+    """What its panel of the chart of accuracy is called, a share between 0 and 1; empty: none."""
+    bounds: Callable[[Sequence[Run]], tuple[float, float]] | None = None
+    """Ends of its 95% interval, for the chart."""
+
+
+def hundredths(share: float) -> str:
+    """Return a share under a heading with '%'."""
+    return number(100 * share, digits=1)
+
+
+def figure(value: float) -> str:
+    """Return seconds or MiB in a column."""
+    return number(value, digits=min(1, decimals(value)))
+
+
+def _estimate(runs: Sequence[Run]) -> AccuracyEstimate:
+    return accuracy_estimate(correctness(runs))
+
+
+def _mean_of(field: str) -> Callable[[Sequence[Run]], Value]:
+    """Return what takes the mean over seeds of a field of the record."""
+    read = attrgetter(field)
+    return lambda runs: mean_or_none([read(run.record) for run in runs])
+
+
+METRICS = (
+    Metric(  # share of test rows predicted right, mean over seeds
+        key="accuracy",
+        measure=lambda runs: round(_estimate(runs).mean, 4),
+        higher_is_better=True,
+        heading="Accuracy (%)",
+        show=hundredths,
+        half_width="accuracy_ci95",
+        drawn_as="accuracy",
+        bounds=lambda runs: (_estimate(runs).low, _estimate(runs).high),
+    ),
+    Metric(
+        key="accuracy_ci95",
+        measure=lambda runs: round(_estimate(runs).half_width, 4),
+        higher_is_better=False,
+        show=hundredths,
+    ),
+    Metric(  # adapter and head
+        key="trainable_parameters",
+        measure=lambda runs: runs[0].record.counts.trainable,
+        higher_is_better=False,
+        heading="Trained par.",
+        show=number,
+    ),
+    Metric(  # the training loop alone, mean over seeds
+        key="train_seconds",
+        measure=_mean_of("times.train_seconds"),
+        higher_is_better=False,
+        heading="Time (s)",
+        show=figure,
+    ),
+    # Peaks, means over seeds. The tables show the one that `memory_counter` chooses.
+    *(
+        Metric(
+            key=key,
+            measure=_mean_of(f"memory.{key}"),
+            higher_is_better=False,
+            heading=heading,
+            show=figure,
+        )
+        for key, heading in (
+            ("gpu_memory_mib", "GPU mem. (MiB)"),
+            ("gpu_allocated_mib", "GPU mem. (MiB)"),
+            ("host_memory_mib", "Host mem. (MiB)"),
+        )
+    ),
+)
+
+
+def metrics(runs: Sequence[Run], *, table: Sequence[Metric] = METRICS) -> Metrics:
+    """Return the metrics of one method over its seeds, None where not measured."""
+    return {metric.key: metric.measure(runs) for metric in table}

@@ -14,8 +14,8 @@ from fairtune.charts.style import INK, Look, note_missing
 
 
 def records(compared: Compared) -> list[Record]:
-    """Return the records of `accuracy`: DVC draws a file once, so this chart has its own."""
-    return accuracy.records(compared)
+    """Return those of the chart `accuracy` that are accuracies: DVC draws a file once."""
+    return [record for record in accuracy.records(compared) if record["metric"] == "accuracy"]
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
@@ -23,7 +23,7 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     figure, rows = method_figure(look)
     axes = figure.axes[0]
     for record in records:
-        mean, style, row = record["accuracy"], look[record["method"]], rows[record["method"]]
+        mean, style, row = record["share"], look[record["method"]], rows[record["method"]]
         reach = [[mean - record["low"]], [record["high"] - mean]]
         axes.errorbar(
             mean, row, xerr=reach, fmt=style.marker, color=style.color, markersize=5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
@@ -11,18 +12,32 @@ from fairtune.charts.records import Record
 from fairtune.charts.style import INK, WIDTH, Look, method_rows, note_missing
 
 
+def bar_height(look: Mapping[str, Look]) -> float:
+    """Return the inches that a row for each method and an axis take."""
+    return 0.5 + 0.23 * len(look)
+
+
 def method_figure(look: Mapping[str, Look], *, extra: float = 0.0) -> tuple[Figure, dict[str, int]]:
     """Return a figure with a row for each method, and the rows' heights. extra: inches."""
-    figure = Figure(figsize=(WIDTH, 0.5 + 0.23 * len(look) + extra), layout="constrained")
+    figure = Figure(figsize=(WIDTH, bar_height(look) + extra), layout="constrained")
     return figure, method_rows(figure.subplots(), list(look))
 
 
 def horizontal_bars(
     records: list[Record], look: Mapping[str, Look], *, field: str, unit: str
 ) -> Figure:
-    """Return horizontal bars from zero with a value at each end, and intervals where known."""
-    figure, rows = method_figure(look, extra=0.13 * unit.count("\n"))
-    axes = figure.axes[0]
+    """Return a figure of horizontal bars from zero."""
+    height = bar_height(look) + 0.13 * unit.count("\n")
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    draw_bars(figure.subplots(), records, look, field=field, unit=unit)
+    return figure
+
+
+def draw_bars(
+    axes: Axes, records: list[Record], look: Mapping[str, Look], *, field: str, unit: str
+) -> None:
+    """Draw horizontal bars from zero with a value at each end, and intervals where known."""
+    rows = method_rows(axes, list(look))
     ends: dict[str, tuple[float, str]] = {}
     for record in records:
         style, value = look[record["method"]], record[field]
@@ -37,17 +52,13 @@ def horizontal_bars(
             reach = [[value - record["low"]], [end - value]]
             axes.errorbar(value, row, xerr=reach, color=INK, capsize=2.5, linewidth=0.9)
         ends[record["method"]] = (end, record["label"])
-    end_labels(figure, ends, rows)
+    end_labels(axes, ends, rows)
     axes.set_xlabel(unit)
     note_missing(axes, rows, records)
-    return figure
 
 
-def end_labels(
-    figure: Figure, ends: Mapping[str, tuple[float, str]], rows: Mapping[str, int]
-) -> None:
+def end_labels(axes: Axes, ends: Mapping[str, tuple[float, str]], rows: Mapping[str, int]) -> None:
     """Write each value after its bar, with room for it; the axis keeps its start at zero."""
-    axes = figure.axes[0]
     for method, (end, label) in ends.items():
         axes.annotate(label, (end, rows[method]), (4, 0), textcoords="offset points", va="center")
     axes.set_xlim(0, 1.24 * max((end for end, _ in ends.values()), default=1.0))

@@ -72,7 +72,7 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
             hatch=hatch, edgecolor="white", linewidth=0.5, label=record["part"],
         )  # fmt: skip
         filled[method] += record["memory_mib"]
-    end_labels(figure, {r["method"]: (r["total_mib"], r["label"]) for r in records}, rows)
+    end_labels(axes, {r["method"]: (r["total_mib"], r["label"]) for r in records}, rows)
     axes.set_xlabel(wrapped(f"MiB, {records[0]['panel']} · {records[0]['note']}"))
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fairtune.analysis.formats import decimals, interval, number
+from fairtune.analysis.costs import MEMORY_COUNTERS
+from fairtune.analysis.formats import interval, number
+from fairtune.analysis.metrics import METRICS, Metric, hundredths
 from fairtune.report.projection import SHAPES
 from fairtune.report.scaling import prediction_rows, sweep_rows
 from fairtune.report.study import Evidence, Results
@@ -32,41 +34,42 @@ class Exhibit:
 
 def metrics(results: Results) -> Exhibit:
     """Return the metrics table: one row a method."""
-    gpu = results.memory.on_gpu
+    other = {counter.key for counter in MEMORY_COUNTERS} - {results.memory.key}
+    columns = [metric for metric in METRICS if metric.heading and metric.key not in other]
     rows = []
     for name, of_method in results.metrics.items():
         rank = results.rank(name)
-        rows.append(
-            [
-                method(name),
-                f"{number(100 * of_method['accuracy'], digits=1)} ± "
-                f"{number(100 * of_method['accuracy_ci95'], digits=1)}",
-                NONE if rank is None else str(rank),
-                number(of_method["trainable_parameters"]),
-                _figure(of_method["train_seconds"]),
-                _figure(of_method[results.memory.key]),
-            ]
-        )
-    memory = "GPU mem. (MiB)" if gpu else "Host mem. (MiB)"
+        cells = [_cell(metric, of_method) for metric in columns]
+        rows.append([method(name), cells[0], NONE if rank is None else str(rank), *cells[1:]])
+    headings = [metric.heading for metric in columns]
     return Exhibit(
         label="metrics",
         caption="Test accuracy and costs",
-        header=["Method", "Accuracy (%)", "Rank", "Trained par.", "Time (s)", memory],
+        header=["Method", headings[0], "Rank", *headings[1:]],
         rows=rows,
         note="Accuracy with its 95% interval. A rank stands only where the evidence supports it.",
     )
 
 
-def _figure(value: float | None) -> str:
-    return NONE if value is None else number(value, digits=min(1, decimals(value)))
+def _cell(metric: Metric, of_method: Mapping[str, Any]) -> str:
+    """Return a figure, with the half-width of its interval where it has one."""
+    value = of_method.get(metric.key)
+    if value is None:
+        return NONE
+    shown = metric.show(value)
+    half = None if metric.half_width is None else of_method.get(metric.half_width)
+    return shown if half is None else f"{shown} ± {metric.show(half)}"
 
 
 def details(evidence: Evidence) -> Exhibit:
     """Return quality beyond accuracy, speed and size: one row a figure, a column a method."""
     found = evidence.comparison["methods"]
     rows = [
-        ["Macro F1 (%)", *(_share(found[n]["macro_f1"]) for n in evidence.names)],
-        ["Calibration error (%)", *(_share(found[n]["calibration_error"]) for n in evidence.names)],
+        ["Macro F1 (%)", *(hundredths(found[n]["macro_f1"]) for n in evidence.names)],
+        [
+            "Calibration error (%)",
+            *(hundredths(found[n]["calibration_error"]) for n in evidence.names),
+        ],
         ["Brier score", *(number(found[n]["brier"], digits=3) for n in evidence.names)],
     ]
     figures = (
@@ -90,10 +93,6 @@ def details(evidence: Evidence) -> Exhibit:
         header=["Quantity", *(method(name) for name in evidence.names)],
         rows=rows,
     )
-
-
-def _share(value: float) -> str:
-    return number(100 * value, digits=1)
 
 
 def verdicts(results: Results) -> Exhibit:
