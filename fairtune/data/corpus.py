@@ -1,7 +1,7 @@
-"""Read labelled texts from a file, a folder, a package or the Hub, and clean them.
+"""Read labelled texts from a file, a folder, a package or the Hub.
 
 A corpus is a `datasets.Dataset` with the columns row_id (string), text (string) and label: a
-string as read, a ClassLabel once cleaned.
+string as read, a ClassLabel once cleaned (`fairtune.data.cleaning`).
 """
 
 from __future__ import annotations
