@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from fairtune.advise import Limits, advise
+from fairtune.analysis.costs import COSTS, Cost, memory_of_runs
 from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.report import accuracy, costs, recommendation, values
@@ -16,8 +18,8 @@ from fairtune.report.projection import SHAPES, predict
 from fairtune.report.scaling import about, measured, predicted
 from fairtune.report.study import Evidence, read_sweep
 from fairtune.report.techniques import techniques
-from tests.reports import make_evidence
-from tests.studies import METHODS
+from tests.reports import evidence_of, make_evidence
+from tests.studies import METHODS, make_runs
 
 WINNER = {"full": 0.96, "lora": 0.90, "qlora": 0.89, "ia3": 0.85}
 ALIKE = dict.fromkeys(METHODS, 0.93)
@@ -254,6 +256,86 @@ def test_the_sweep_says_which_memory_it_measured() -> None:
         make_evidence(), scaling={"device": "a GPU", "memory": "gpu_allocated_mib", "points": []}
     )
     assert about(found)["memory"] == "GPU memory that tensors occupy, as torch counts it"
+
+
+def test_the_winner_is_the_same_from_either_point_of_view_and_whatever_its_name() -> None:
+    found = make_evidence(methods=("worse", "better"), rows=2000, accuracy={"worse": 0.8})
+    for pair in (found.pair("worse", "better"), found.pair("better", "worse")):
+        assert (pair.verdict, pair.winner, pair.loser) == ("better", "better", "worse")
+    assert found.comparison["differences"][0]["label"] == "better better"
+    assert found.comparison["differences"][0]["winner"] == "better"
+    assert values.context(found)["tables"]["verdicts"].rows[0][-1] == "`better` better"
+
+
+def test_verdicts_of_an_older_version_are_refused_in_one_line() -> None:
+    found = make_evidence(methods=("full", "lora"))
+    old = dict(found.comparison["pairs"]["full_vs_lora"])
+    del old["winner"], old["loser"]
+    pairs = {"full_vs_lora": old | {"verdict": "full better"}}
+    before = dataclasses.replace(found, comparison={**found.comparison, "pairs": pairs})
+    with pytest.raises(UserError, match="of an older version; run `dvc repro compare`"):
+        accuracy.headline(before)
+
+
+@pytest.mark.parametrize(
+    ("chart", "field"), [("memory", "memory_mib"), ("training_time", "seconds")]
+)
+def test_charts_and_prose_print_a_figure_in_one_form(chart: str, field: str) -> None:
+    found = make_evidence()
+    said = values.context(found)["extremes"][chart]
+    records = found.tables[chart]
+    for choose in (min, max):
+        extreme = choose(records, key=lambda record: float(record[field]))
+        assert f"({extreme['label']}" in said
+
+
+@pytest.mark.parametrize(
+    ("lost", "key"),
+    [
+        ([], "gpu_memory_mib"),
+        (["gpu_memory_mib"], "gpu_allocated_mib"),
+        (["gpu_memory_mib", "gpu_allocated_mib"], "host_memory_mib"),
+    ],
+)
+def test_charts_sentences_and_advice_never_show_different_memories(
+    lost: list[str], key: str
+) -> None:
+    runs = make_runs(seeds=(1, 2))
+    one = runs["lora"][1]
+    memory = one.record.memory.model_copy(update=dict.fromkeys(lost))
+    record = one.record.model_copy(update={"memory": memory})
+    runs["lora"][1] = dataclasses.replace(one, record=record)
+    found = evidence_of(runs)
+    assert found.memory.key == memory_of_runs(runs).key == key
+    assert {r["method"]: r["memory_mib"] for r in found.tables["memory"]} == found.values(key)
+    assert found.tables["memory"][0]["panel"].startswith(found.memory.name)
+    assert advise(found, Limits()).memory == found.memory.name
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_a_further_cost_is_one_entry_and_is_shown_where_it_was_measured(
+    gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    energy = Cost(
+        key="energy", name="energy", axis="energy (Wh)", show=lambda value: f"{value:.2f} Wh",
+        field="energy.total_wh", metric=None,
+    )  # fmt: skip
+    monkeypatch.setattr("fairtune.analysis.costs.COSTS", (*COSTS, energy))
+    found = evidence_of(make_runs(gpu=gpu))
+    more = values.context(found)
+    assert ("energy (Wh)" in {record["panel"] for record in found.tables["pareto"]}) is gpu
+    assert ("energy" in more["extremes"]) is gpu
+    assert any(said.startswith("Energy: ") for said in more["front"]) is gpu
+    if gpu:
+        assert re.match(
+            r"The energy is lowest for `lora` \(1\.\d\d Wh\)", more["extremes"]["energy"]
+        )
+        assert "the energy" in dict(more["use_cases"])["lora"]
+
+
+def test_the_recommendation_and_the_advice_choose_alike() -> None:
+    found = make_evidence()
+    assert recommendation.recommended(found) == advise(found, Limits()).choice
 
 
 def test_memory_that_only_torch_counted_is_said_to_be_torchs() -> None:

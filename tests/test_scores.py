@@ -17,9 +17,10 @@ from fairtune.core.params import Compare
 from fairtune.report import tables
 from fairtune.runs import token_cache
 from fairtune.runs.record import Run
+from fairtune.runs.store import read_run
 from stages import compare
 from tests.reports import evidence_of, write_study
-from tests.studies import make_runs
+from tests.studies import make_runs, write_runs
 
 KEYS = {
     "accuracy",
@@ -206,3 +207,17 @@ def test_runs_tested_on_other_rows_are_refused() -> None:
     runs["lora"] = make_runs(rows=120)["lora"]
     with pytest.raises(UserError, match="models/lora: tested on other rows"):
         comparison.verdicts(runs, RULES)
+
+
+def test_broken_predictions_name_the_training_that_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_runs(tmp_path, make_runs(methods=("lora",)))
+    path = Path("models/lora/42/predictions.parquet")
+    monkeypatch.chdir(tmp_path)
+    path.write_text("no Parquet")
+    with pytest.raises(UserError, match=rf"{path}: not valid Parquet; .*--force train@lora-42`"):
+        read_run("lora", 42)
+    path.unlink()
+    with pytest.raises(UserError, match=rf"{path}: not found; run `dvc repro train@lora-42`"):
+        read_run("lora", 42)

@@ -413,6 +413,17 @@ def test_brier_score_runs_from_certain_and_right_to_certain_and_wrong() -> None:
     assert brier_score(labels, unsure) == pytest.approx((0.08 + 0.78) / 2)
 
 
+def test_kappa_of_many_classes_is_that_of_shares_and_chance() -> None:
+    random = np.random.default_rng(3)
+    a = random.integers(0, 5, (3, 400))
+    b = np.where(random.random(a.shape) < 0.7, a, random.integers(0, 5, a.shape))
+    share = float((a == b).mean())
+    chance = sum(float((a == k).mean() * (b == k).mean()) for k in range(5))
+    found = agreement(a, b)
+    assert found.share == pytest.approx(share, abs=1e-12)
+    assert found.kappa == pytest.approx((share - chance) / (1 - chance), abs=1e-12)
+
+
 def test_kappa_matches_cohens_formula_by_hand() -> None:
     # 20 both yes, 15 both no, 5 and 10 apart: share 0.7, chance 0.5 * 0.6 + 0.5 * 0.4 = 0.5
     a = np.array([[1] * 25 + [0] * 25])

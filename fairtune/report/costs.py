@@ -140,19 +140,18 @@ def breakdown(evidence: Evidence) -> str:
 def front(evidence: Evidence) -> list[str]:
     """Return, for each cost, which methods another one makes pointless."""
     said = []
-    for cost in dict.fromkeys(record["cost"] for record in evidence.tables.get("pareto", [])):
+    for cost, entry in evidence.costs.items():
         places = {
             record["method"]: record["status"]
-            for record in evidence.tables["pareto"]
+            for record in evidence.tables.get("pareto", [])
             if record["cost"] == cost
         }
-        name = evidence.costs[cost].name
         on = [one for one, status in places.items() if status == "on the front"]
         out = [one for one, status in places.items() if status == "dominated"]
         if on and len(places) > 1:
             verb = "is" if len(on) == 1 else "are"
             lost = f"; {methods(out)} {'is' if len(out) == 1 else 'are'} dominated" if out else ""
-            said.append(f"{capital(name)}: {methods(on)} {verb} on the front{lost}.")
+            said.append(f"{capital(entry.name)}: {methods(on)} {verb} on the front{lost}.")
     return said
 
 

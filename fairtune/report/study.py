@@ -29,6 +29,7 @@ from fairtune.runs.store import read_run
 
 Metrics = Mapping[str, Any]
 SWEEP = paths.METRICS / "scaling.json"
+VERDICTS = paths.METRICS / "comparison.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,8 +96,10 @@ class Results:
         turned = f"{first}_vs_{second}" not in known
         key = f"{second}_vs_{first}" if turned else f"{first}_vs_{second}"
         if key not in known:
-            raise UserError("metrics/comparison.json: another study's; run `dvc repro compare`")
+            raise UserError(f"{VERDICTS}: another study's; run `dvc repro compare`")
         found, sign = known[key], -1 if turned else 1
+        if "winner" not in found:
+            raise UserError(f"{VERDICTS}: of an older version; run `dvc repro compare`")
         low, high = sorted((sign * found["low"], sign * found["high"]))
         return Pair(
             first=first,
@@ -156,15 +159,20 @@ class Evidence(Results):
 
     @property
     def costs(self) -> dict[str, Cost]:
-        """The table of costs by key."""
-        return costs(self.memory)
+        """The table of costs by key; one that some method was not measured by is left out."""
+        table = costs(self.memory)
+        return {key: cost for key, cost in table.items() if None not in self._means(cost).values()}
 
     def spent(self, cost: str) -> dict[str, float]:
-        """Return what each method costs: by the metrics, and else by the records."""
-        entry = self.costs[cost]
-        if entry.metric is not None:
-            return self.values(entry.metric)
-        return {name: self.mean(entry.field, name, digits=2) or 0.0 for name in self.records}
+        """Return what each method costs, by one of `costs`."""
+        means = self._means(self.costs[cost])
+        return {name: mean for name, mean in means.items() if mean is not None}
+
+    def _means(self, cost: Cost) -> dict[str, float | None]:
+        """Return a cost by method: as the metrics have it, and else as mean of the records."""
+        if cost.metric is not None:
+            return dict(self.values(cost.metric))
+        return {name: self.mean(cost.field, name, digits=2) for name in self.records}
 
     def mean(self, path: str, name: str, *, digits: int = 4) -> float | None:
         """Return a figure of the records, such as `times.step_median_ms`, as mean over seeds."""
@@ -178,9 +186,9 @@ def read_results(study: Params) -> Results:
     Raises:
         UserError: a file is missing or belongs to another study.
     """
-    comparison = read_json(paths.METRICS / "comparison.json", made_by="compare")
+    comparison = read_json(VERDICTS, made_by="compare")
     if set(comparison.get("methods", {})) != set(study.methods):
-        raise UserError("metrics/comparison.json: other methods than params.yaml; run `dvc repro`")
+        raise UserError(f"{VERDICTS}: other methods than params.yaml; run `dvc repro`")
     return Results(
         metrics={
             name: read_json(paths.METRICS / f"{name}.json", made_by=f"score@{name}")
