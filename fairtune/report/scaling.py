@@ -107,7 +107,9 @@ def about(evidence: Evidence) -> dict[str, str]:
     """Return where the sweep ran, and which memory it measured."""
     found = evidence.scaling or {}
     named = {counter.key: f"{counter.name} {counter.meaning}" for counter in MEMORY_COUNTERS}
-    return {"device": found.get("device", ""), "memory": named.get(found.get("memory", ""), "")}
+    memory = str(found.get("memory", ""))
+    # Older sweeps say it in words.
+    return {"device": found.get("device", ""), "memory": named.get(memory, memory)}
 
 
 def sweep_rows(evidence: Evidence) -> list[list[str]]:
