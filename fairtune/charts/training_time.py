@@ -18,7 +18,8 @@ def records(compared: Compared) -> list[Record]:
     """Return method, seconds, label, panel, note and color."""
     runs, color = compared.runs, compared.colors
     note = f"{seeds_text(runs)}, on {_devices(runs)}"
-    seconds = means(runs, lambda record: record.times.train_seconds, digits=2)
+    # Rounded as in the metrics: rounded once more, another figure would be printed here than there.
+    seconds = means(runs, lambda record: record.times.train_seconds)
     return [
         {
             "method": method,
