@@ -1,11 +1,12 @@
-"""What the test results support: intervals, paired tests, verdicts, ranks and the Pareto front.
+"""The accuracy of a method, its interval, and the error that intervals and tests build on.
 
 Every method answers the same test rows with the same number of seeds, so outcomes are crossed:
 each seed meets each row, and both are samples (another test set and other seeds would give another
 accuracy). This is the multi-reader multi-case design of diagnostic imaging with seeds as readers
 and test rows as cases (Gallas, Pennello and Myers 2007, J. Opt. Soc. Am. A 24:B70). The error of
 a mean has a part from the rows, which are many (normal), and one from the seeds, which are few
-(Student's t); `_crossed_error` estimates both, and `_CrossedError` puts them together.
+(Student's t); `crossed_error` estimates both, and `CrossedError` puts them together. Pairs of
+methods stand in `fairtune.analysis.pairs`, the verdicts on them in `fairtune.analysis.verdicts`.
 
 `correct` is always a boolean array of shape (seeds, rows): was that seed's model right on that row.
 Accuracies, differences and margins are shares between 0 and 1, not percentages.
