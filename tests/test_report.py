@@ -243,10 +243,11 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     assert set(predicted(make_evidence(), SHAPES[-1])) == set(METHODS)
 
 
-def test_a_broken_sweep_names_what_makes_it(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("broken", ['{"points": [', "[1, 2]", "7"])
+def test_a_broken_sweep_names_what_makes_it(tmp_path: Path, monkeypatch: Any, broken: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "metrics").mkdir()
-    (tmp_path / "metrics/scaling.json").write_text('{"points": [')
+    (tmp_path / "metrics/scaling.json").write_text(broken)
     with pytest.raises(UserError, match=r"scaling.json: not valid JSON; run `make scaling`"):
         read_sweep()
 

@@ -31,6 +31,10 @@ class MemoryCounter:
     """What charts, tables and prose call it."""
     meaning: str
     """What exactly is counted, and by whom; follows the name."""
+    source: str
+    """The same in a sentence of the report."""
+    heading: str
+    """Of its column in the table of metrics."""
 
     @property
     def on_gpu(self) -> bool:
@@ -43,13 +47,23 @@ MEMORY_COUNTERS = (
         key="gpu_memory_mib",
         name="GPU memory",
         meaning="of the process, as nvidia-smi shows it",
+        source="the peak that the process holds on the device, as the driver reports it",
+        heading="GPU mem. (MiB)",
     ),
     MemoryCounter(
         key="gpu_allocated_mib",
         name="GPU memory",
         meaning="that tensors occupy, as torch counts it",
+        source="the peak that tensors occupy on the device, as torch counts it",
+        heading="GPU mem. (MiB)",
     ),
-    MemoryCounter(key="host_memory_mib", name="host memory", meaning="of the process"),
+    MemoryCounter(
+        key="host_memory_mib",
+        name="host memory",
+        meaning="of the process",
+        source="the peak resident memory of the training process",
+        heading="Host mem. (MiB)",
+    ),
 )
 """The most telling first; the last is always there."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
-from fairtune.analysis.costs import mean_or_none
+from fairtune.analysis.costs import MEMORY_COUNTERS, mean_or_none
 from fairtune.analysis.estimates import AccuracyEstimate, accuracy_estimate, correctness
 from fairtune.analysis.formats import decimals, number
 from fairtune.runs.record import Run
@@ -54,6 +54,11 @@ def _estimate(runs: Sequence[Run]) -> AccuracyEstimate:
     return accuracy_estimate(correctness(runs))
 
 
+def _bounds(runs: Sequence[Run]) -> tuple[float, float]:
+    estimate = _estimate(runs)
+    return estimate.low, estimate.high
+
+
 def _mean_of(field: str) -> Callable[[Sequence[Run]], Value]:
     """Return what takes the mean over seeds of a field of the record."""
     read = attrgetter(field)
@@ -69,7 +74,7 @@ METRICS = (
         show=hundredths,
         half_width="accuracy_ci95",
         drawn_as="accuracy",
-        bounds=lambda runs: (_estimate(runs).low, _estimate(runs).high),
+        bounds=_bounds,
     ),
     Metric(
         key="accuracy_ci95",
@@ -94,17 +99,13 @@ METRICS = (
     # Peaks, means over seeds. The tables show the one that `memory_counter` chooses.
     *(
         Metric(
-            key=key,
-            measure=_mean_of(f"memory.{key}"),
+            key=counter.key,
+            measure=_mean_of(f"memory.{counter.key}"),
             higher_is_better=False,
-            heading=heading,
+            heading=counter.heading,
             show=figure,
         )
-        for key, heading in (
-            ("gpu_memory_mib", "GPU mem. (MiB)"),
-            ("gpu_allocated_mib", "GPU mem. (MiB)"),
-            ("host_memory_mib", "Host mem. (MiB)"),
-        )
+        for counter in MEMORY_COUNTERS
     ),
 )
 

@@ -35,11 +35,7 @@ def memory_note(evidence: Evidence) -> str:
 
 def memory_source(evidence: Evidence) -> str:
     """Return which peak is shown as memory, and who counts it."""
-    return {
-        "gpu_memory_mib": "the peak that the process holds on the device, as the driver reports it",
-        "gpu_allocated_mib": "the peak that tensors occupy on the device, as torch counts it",
-        "host_memory_mib": "the peak resident memory of the training process",
-    }[evidence.memory.key]
+    return evidence.memory.source
 
 
 def against_baseline(evidence: Evidence) -> list[str]:

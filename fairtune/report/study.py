@@ -202,11 +202,11 @@ def read_sweep() -> dict[str, Any]:
     """Read what `make scaling` measured.
 
     Raises:
-        UserError: the file is not JSON.
+        UserError: the file is not a JSON object.
     """
     try:
         return dict(json.loads(SWEEP.read_text(encoding="utf-8")))
-    except ValueError:
+    except (ValueError, TypeError):
         raise UserError(f"{SWEEP}: not valid JSON; run `make scaling`, or delete it") from None
 
 
