@@ -107,7 +107,7 @@ class Setting:
         )
 
 
-def fairtune_run(setting: Setting, name: str) -> dict[str, float]:
+def fairtune_run(setting: Setting, name: str) -> dict[str, Any]:
     """Train as fairtune does; return seconds, samples per second and peak memory."""
     meter = Meter(device=setting.device, base=Baseline(), sample=False)
     trained = setting.train_fresh(name, meter)
@@ -119,6 +119,7 @@ def fairtune_run(setting: Setting, name: str) -> dict[str, float]:
         "peak_mib": (meter.memory().gpu_allocated_mib or 0.0),
         "reserved_mib": (meter.memory().gpu_reserved_mib or 0.0),
         "captured": trained.captured_steps / trained.steps,
+        "note": trained.note if trained.captured_steps < trained.steps - 1 else "",
         "padding": 1 - trained.tokens / trained.padded_tokens,
     }
 

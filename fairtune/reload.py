@@ -57,7 +57,7 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
 
     chosen = device.choose(study.train)
     model = load(study, name=name, seed=seed, labels=len(manifest["labels"]), chosen=chosen)
-    prepare(model, chosen)
+    prepare(model, chosen, kernels=study.train.kernels)
     again = prediction.predict(
         model,
         rows,

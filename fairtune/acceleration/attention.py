@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from transformers.masking_utils import causal_mask_function, sdpa_mask
 
-from fairtune.acceleration.bf16 import low_precision
+from fairtune.acceleration.low_precision import low_precision
 
 NAME = "sdpa_additive_mask"
 
@@ -27,16 +27,46 @@ def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return zeros.masked_fill_(~mask, torch.finfo(dtype).min)
 
 
-def additive_mask(*args: Any, **keywords: Any) -> torch.Tensor | None:
-    """Return what Transformers' own function returns, in the precision of the pass."""
-    mask: torch.Tensor | None = sdpa_mask(*args, **keywords)
+def additive_mask(**keywords: Any) -> torch.Tensor | None:
+    """Return what Transformers' own function returns, in the precision of the pass.
+
+    None where a decoder's causal mask does without padding's: batches are padded on the right,
+    where no token looks. Attention then runs by the kernel that needs no mask.
+    """
+    if (
+        keywords.get("mask_function") is causal_mask_function
+        and keywords.get("allow_is_causal_skip")
+        and keywords["q_length"] == keywords["kv_length"]
+    ):
+        return None
+    mask: torch.Tensor | None = sdpa_mask(**keywords)
     dtype = None if mask is None else low_precision(mask)
     return mask if mask is None or dtype is None else additive(mask, dtype)
 
 
+def eager_mask(*, dtype: torch.dtype = torch.float32, **keywords: Any) -> torch.Tensor | None:
+    """Return the mask of models that attend by their own code, as Transformers makes it.
+
+    Transformers' own function makes its zero on the host, which no CUDA graph can hold.
+    """
+    keywords.update(allow_is_causal_skip=False, allow_is_bidirectional_skip=False)
+    mask: torch.Tensor | None = sdpa_mask(**keywords)
+    return mask if mask is None else additive(mask, dtype)
+
+
 def install(model: PreTrainedModel) -> None:
-    """Let a model that attends through torch's own kernels make its mask once."""
+    """Let a model make its mask once a pass, and on the device."""
     attend_by(model, NAME, attention=sdpa_attention_forward, mask=additive_mask)
+    AttentionMaskInterface.register("eager", eager_mask)
+
+
+def name_of(model: Any) -> str:
+    """Return how a model attends: fairtune's name where its layers were replaced, else its own."""
+    for module in model.modules():
+        name = getattr(module, "attention_name", None)
+        if isinstance(name, str):
+            return name
+    return str(getattr(model.config, "_attn_implementation", "unknown"))
 
 
 def attend_by(

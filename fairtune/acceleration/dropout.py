@@ -146,5 +146,5 @@ def install(model: PreTrainedModel, *, wrapped: nn.Module) -> None:
     for parent in list(wrapped.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:
-                setattr(parent, name, FastDropout(child.p))
+                setattr(parent, name, FastDropout(child.p).train(child.training))
     attend_by(model, NAME, attention=attention, mask=sdpa_mask)

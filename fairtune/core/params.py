@@ -118,6 +118,8 @@ class Train(Section):
     """Where to train; auto takes CUDA, then MPS, then the CPU."""
     precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     """Arithmetic of the forward and backward pass; auto takes bf16 where the hardware has it."""
+    kernels: Literal["fast", "stock"] = "fast"
+    """Layers and steps: fairtune's fast ones, or PEFT's and Transformers' own, launched eagerly."""
     cuda_graphs: Literal["auto", "on", "off"] = "auto"
     """Replay the training step as a CUDA graph; auto does so on CUDA in bf16 or fp32."""
     allow_busy_gpu: bool = False

@@ -40,6 +40,10 @@ def graphs_mode(train: Train, device: Choice, *, reads_gradients: bool) -> tuple
     Raises:
         UserError: graphs are asked for where there can be none.
     """
+    if train.kernels == "stock":
+        if train.cuda_graphs == "on":
+            raise UserError("train.cuda_graphs: 'on', but train.kernels is stock; set auto or off")
+        return "off", "train.kernels is stock"
     able = device.type == "cuda" and device.precision in CAPTURABLE
     if train.cuda_graphs == "on" and not able:
         raise UserError(

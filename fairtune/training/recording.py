@@ -41,6 +41,10 @@ LIBRARIES = (
 )
 
 
+# The first step of a training runs eagerly; a larger share than this beside it is told.
+MOST_EAGER = 0.05
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """What was seen of one training, from which its record is made."""
@@ -145,11 +149,13 @@ def time_to_share(curve: Sequence[tuple[float, float]], share: float) -> float |
 
 def execution_of_run(built: Built, trained: Trained) -> Execution:
     """Return how the training's steps ran."""
+    from fairtune.acceleration.attention import name_of
+
     return Execution(
         captured_steps=trained.captured_steps,
         eager_steps=trained.steps - trained.captured_steps,
         note=trained.note,
-        attention=str(getattr(built.model.config, "_attn_implementation", "unknown")),
+        attention=name_of(built.model),
         optimizer=trained.optimizer,
     )
 
@@ -176,9 +182,14 @@ def versions() -> dict[str, str]:
 
 
 def headline(record: RunRecord) -> str:
-    """Return one line for the log."""
+    """Return one line for the log; it says where steps that could be captured were not."""
+    ran = record.execution
+    steps = ran.eager_steps + ran.captured_steps
+    expected = record.device.type == "cuda" and record.parameters["train"]["cuda_graphs"] != "off"
+    slow = expected and ran.eager_steps > MOST_EAGER * steps + 1
+    why = f"; {ran.eager_steps} of {steps} steps ran eagerly: {ran.note}" if slow else ""
     return (
         f"train: {record.method} seed {record.seed}: accuracy {record.accuracy.test:.4f}, "
         f"{record.times.train_seconds:.1f} s, {record.counts.trainable:,} trained parameters, "
-        f"{record.device.type} {record.device.precision}"
+        f"{record.device.type} {record.device.precision}{why}"
     )

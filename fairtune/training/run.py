@@ -114,7 +114,7 @@ def load(job: Job, chosen: Choice) -> Built:
             seed=job.seed,
             steps=steps,
         )
-        prepare(built.model, chosen)
+        prepare(built.model, chosen, kernels=train.kernels)
         chosen.synchronize()
     except torch.OutOfMemoryError as error:
         raise UserError(
