@@ -43,7 +43,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
 
     Raises:
         UserError: there is none, it cannot be read, it has no padding token, or the model has no
-            room for all its tokens.
+            room for all its tokens. An end token serves for padding.
     """
     logging.set_verbosity_error()
     with reading(model.name, model.revision, key="model.name") as source:
@@ -52,10 +52,10 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     if len(tokenizer) < LEAST:
         raise UserError(f"model.name: '{model.name}' has no tokenizer: no vocabulary is there")
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"model.name: the tokenizer of '{model.name}' has no padding token")
+    settle_padding(tokenizer, model)
     # Ids and positions beyond the model's tables would only fail in training, and on a GPU without
     # a word about the cause. Many tokenizers have no limit of their own.
+    config = config.get_text_config()
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"model.name: the tokenizer of '{model.name}' has {len(tokenizer):,} tokens and its "
@@ -68,9 +68,34 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def settle_padding(tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
+    """Let the end token fill up batches where a decoder's tokenizer has no padding token.
+
+    The attention mask hides it there, so that any token would do.
+
+    Raises:
+        UserError: it has neither.
+    """
+    if tokenizer.pad_token_id is not None:
+        return
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"model.name: the tokenizer of '{model.name}' has no padding token and no end token "
+            "that could serve for it: set pad_token in its tokenizer_config.json"
+        )
+    tokenizer.pad_token = tokenizer.eos_token
+
+
+def padding(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the token that fills up batches, and whether it is the end token."""
+    the_end = tokenizer.pad_token_id == tokenizer.eos_token_id
+    return f"{tokenizer.pad_token}{' (the end token)' if the_end else ''}"
+
+
 def positions(config: Mapping[str, Any]) -> int:
     """Return how many tokens a model's table of positions holds; NO_LIMIT without a table."""
-    count = int(config.get("max_position_embeddings") or 0)
+    # GPT-2's configuration has another name for it.
+    count = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
     # DeBERTa's positions are relative unless it says that it adds them to its input.
     if count <= 0 or config.get("position_biased_input") is False:
         return NO_LIMIT
@@ -149,6 +174,7 @@ def manifest(
         "revision": study.model.revision,
         "max_length": study.encode.max_length,
         "pad_token_id": tokenizer.pad_token_id,
+        "pad_token": padding(tokenizer),
         "tokenizer_sha256": hashes[TOKENIZER],
         "subset_sha256": subset["sha256"],
         "labels": subset["labels"],

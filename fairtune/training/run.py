@@ -113,6 +113,7 @@ def load(job: Job, chosen: Choice) -> Built:
             device=chosen,
             seed=job.seed,
             steps=steps,
+            pad_token_id=job.pad_token_id,
         )
         prepare(built.model, chosen)
         chosen.synchronize()
