@@ -46,6 +46,7 @@ def made(
     name: str = "x",
     seed: int = 1,
     steps: int | None = None,
+    longest: int = 0,
     **model: Any,
 ) -> Built:
     return build(
@@ -57,6 +58,7 @@ def made(
         seed=seed,
         steps=steps,
         pad_token_id=0,
+        longest=longest,
     )
 
 
@@ -334,6 +336,39 @@ def test_a_decoder_predicts_the_same_with_the_adapter_merged(
             assert not torch.allclose(loss(built), before, atol=1e-3)
         model.merge_adapter()
         assert torch.allclose(loss(built), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "gpt2", "llama"])
+@pytest.mark.parametrize("adapter", ["prompt_tuning", "p_tuning"])
+def test_virtual_tokens_have_room_beside_the_longest_text_or_are_refused(
+    encoder: Encoder, kind: str, adapter: str
+) -> None:
+    block = {"adapter": adapter, "num_virtual_tokens": 4}
+    line = (
+        r"^methods\.x\.num_virtual_tokens: 4 tokens beside texts of up to 61 .* takes, 64; "
+        "set encode.max_length to 60 or less$"
+    )
+    with pytest.raises(UserError, match=line):
+        made(encoder(kind), block, longest=61)
+    model = made(encoder(kind), block, longest=60).model
+    ids = torch.full((2, 60), 7)
+    assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape == (2, 3)
+
+
+def test_relative_positions_leave_room_for_any_virtual_tokens(encoder: Encoder) -> None:
+    block = {"adapter": "prompt_tuning", "num_virtual_tokens": 4}
+    assert made(encoder("deberta-v2"), block, longest=200).counts.adapter == 4 * 64
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "deberta-v2", "modernbert"])
+def test_prefix_tuning_is_refused_where_a_model_takes_no_past(encoder: Encoder, kind: str) -> None:
+    block = {"adapter": "prefix_tuning", "num_virtual_tokens": 4}
+    line = rf"^methods\.x\.adapter: prefix_tuning needs past .* type '{kind}' does not take; choose"
+    with pytest.raises(UserError, match=line):
+        made(encoder(kind), block)
+    for able in ("bert", "gpt2", "llama"):
+        before, after = step(made(encoder(able), block))
+        assert after < before
 
 
 def test_dora_adds_one_number_for_each_output_of_what_lora_adapts(encoder: Encoder) -> None:

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from fairtune.core.errors import UserError
 from fairtune.core.params import Model, Params
 from fairtune.core.paths import TOKENIZER
+from fairtune.core.positions import NO_LIMIT, positions
 from fairtune.core.sources import reading
 
 # Bounds the memory that one call's `Encoding` objects take; larger is no faster.
@@ -22,8 +23,6 @@ CHUNK = 2_000
 # A real vocabulary has more tokens, letters alone. Where its files are missing, Transformers makes
 # a tokenizer of special tokens, to which every word is unknown, and says nothing.
 LEAST = 32
-# Tokenizers without a limit of their own report a number of this size or more.
-NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +89,6 @@ def padding(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the token that fills up batches, and whether it is the end token."""
     the_end = tokenizer.pad_token_id == tokenizer.eos_token_id
     return f"{tokenizer.pad_token}{' (the end token)' if the_end else ''}"
-
-
-def positions(config: Mapping[str, Any]) -> int:
-    """Return how many tokens a model's table of positions holds; NO_LIMIT without a table."""
-    # GPT-2's configuration has another name for it.
-    count = int(config.get("max_position_embeddings") or config.get("n_positions") or 0)
-    # DeBERTa's positions are relative unless it says that it adds them to its input.
-    if count <= 0 or config.get("position_biased_input") is False:
-        return NO_LIMIT
-    if config.get("model_type") in POSITIONS_FROM_PADDING:
-        count -= int(config.get("pad_token_id") or 0) + 1
-    return count
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
@@ -190,18 +177,3 @@ def folder_hash(folder: Path) -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-# They number positions from the padding token's id on: RoBERTa's table of 514 holds 512 tokens.
-POSITIONS_FROM_PADDING = {
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-    "camembert",
-    "mpnet",
-    "longformer",
-    "data2vec-text",
-    "ibert",
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from fairtune.core import task
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
+from fairtune.core.positions import NO_LIMIT, positions
 from fairtune.models.pretrained import inside
 from fairtune.models.roles import pattern, shapes
 
@@ -26,6 +28,8 @@ FROM_DATA = {
     "corda": "preprocess_corda",
     "lora_ga": "preprocess_loraga",
 }
+# They hand each layer keys and values of virtual tokens.
+WITH_PAST = (PeftType.PREFIX_TUNING, PeftType.CARTRIDGE)
 A_NUMBER = "a number, without quotes"
 # Fields of PEFT with these types; others take several kinds and are left to PEFT.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -76,6 +80,7 @@ def adapter_config(
             f"methods.{name}.adapter: PEFT has no '{method.adapter}'; "
             f"{did_you_mean(str(method.adapter), kinds)}"
         )
+    _check_past(kind, model, name=name)
     config_class = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
     # With or without postponed annotations, "int" is an int.
     fields = {
@@ -138,6 +143,39 @@ def _fit_transposed(keywords: dict[str, Any], fields: dict[str, str], *, name: s
             f"methods.{name}.init_lora_weights: PEFT's olora takes the transposed weights of this "
             "model's Conv1D layers for plain ones; set true, gaussian, orthogonal or pissa, or "
             "drop the key"
+        )
+
+
+def _check_past(kind: PeftType, model: PreTrainedModel, *, name: str) -> None:
+    """Refuse an adapter that hands keys and values over to a model that takes none."""
+    takers = (model.forward, model.base_model.forward)
+    takes = any("past_key_values" in inspect.signature(taker).parameters for taker in takers)
+    if kind in WITH_PAST and not takes:
+        raise UserError(
+            f"methods.{name}.adapter: {kind.value.lower()} needs past key values, which a model of "
+            f"type '{model.config.model_type}' does not take; choose another adapter, such as "
+            "prompt_tuning or lora"
+        )
+
+
+def check_room(config: PeftConfig, model: PreTrainedModel, *, longest: int, name: str) -> None:
+    """Refuse virtual tokens for which the model has no positions beside the longest text.
+
+    Args:
+        config: the adapter's.
+        model: the model or its outline.
+        longest: tokens of the longest text.
+        name: the method's name, for errors.
+
+    Raises:
+        UserError: they are too many.
+    """
+    more = getattr(config, "num_virtual_tokens", None) or 0
+    limit = positions(model.config.get_text_config().to_dict())
+    if more and limit < NO_LIMIT and longest + more > limit:
+        raise UserError(
+            f"methods.{name}.num_virtual_tokens: {more} tokens beside texts of up to {longest} are "
+            f"beyond what the model takes, {limit}; set encode.max_length to {limit - more} or less"
         )
 
 

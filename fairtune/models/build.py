@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, set_seed
 from fairtune.core.method import Method
 from fairtune.core.params import Model
 from fairtune.hardware.device import Choice
-from fairtune.models.adapters import adapter_config, add_adapter
+from fairtune.models.adapters import adapter_config, add_adapter, check_room
 from fairtune.models.audit import (
     audit_weights,
     check_audit,
@@ -51,6 +51,7 @@ def build(
     seed: int,
     steps: int | None = None,
     pad_token_id: int | None = None,
+    longest: int = 0,
 ) -> Built:
     """Load the model, store its weights as the method says and add the adapter.
 
@@ -66,6 +67,7 @@ def build(
         seed: the seed.
         steps: optimizer steps of the training to come, for adapters that plan by them.
         pad_token_id: token that fills up batches; None leaves the model's own.
+        longest: tokens of the longest text, for adapters that put virtual tokens beside it.
 
     Raises:
         UserError: the model cannot be had, or the method does not fit it.
@@ -79,6 +81,8 @@ def build(
         if method.adapter
         else None
     )
+    if adapter is not None:
+        check_room(adapter, skeleton, longest=longest, name=name)
     set_seed(seed)
     base, untrained = load_base(model, method, config=config, head=head, device=device)
     settle_padding(base, pad_token_id)

@@ -114,6 +114,7 @@ def load(job: Job, chosen: Choice) -> Built:
             seed=job.seed,
             steps=steps,
             pad_token_id=job.pad_token_id,
+            longest=max(int(rows.lengths.max()) for rows in job.splits.values()),
         )
         prepare(built.model, chosen)
         chosen.synchronize()
