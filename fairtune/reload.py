@@ -6,6 +6,7 @@ usage: python -m fairtune.reload METHOD SEED
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +57,7 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
     from fairtune.training import prediction
 
     chosen = device.choose(study.train)
-    model = load(study, name=name, seed=seed, labels=len(manifest["labels"]), chosen=chosen)
+    model = load(study, name=name, seed=seed, manifest=manifest, chosen=chosen)
     prepare(model, chosen, kernels=study.train.kernels)
     again = prediction.predict(
         model,
@@ -73,23 +74,38 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
     )
 
 
-def load(study: Params, *, name: str, seed: int, labels: int, chosen: Any) -> Any:
-    """Return the trained model from its folder: the whole model, or base and adapter."""
+def load(study: Params, *, name: str, seed: int, manifest: Mapping[str, Any], chosen: Any) -> Any:
+    """Return the trained model from its folder: the whole model, or base and adapter.
+
+    Args:
+        study: the parameters.
+        name: the method's.
+        seed: the run's.
+        manifest: what the encode stage says of the texts.
+        chosen: the device.
+
+    Raises:
+        UserError: the weights are not there.
+    """
     from peft import PeftModel
 
     from fairtune.models.build import head_modules
+    from fairtune.models.last_token import settle_padding
     from fairtune.models.pretrained import auto_class, load_base, load_config
 
+    pad_token_id = int(manifest["pad_token_id"])
     folder = paths.run_folder(name, seed) / paths.WEIGHTS
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
     method = study.method(name)
     if method.adapter is None:
         whole = auto_class().from_pretrained(folder, use_safetensors=True)
+        settle_padding(whole, pad_token_id)
         return whole.to(chosen.torch_device)
-    config = load_config(study.model, labels=labels)
+    config = load_config(study.model, labels=len(manifest["labels"]))
     head = study.model.head or head_modules(config)
     base, _ = load_base(study.model, method, config=config, head=head, device=chosen)
+    settle_padding(base, pad_token_id)
     return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
 
 

@@ -30,6 +30,8 @@ def main() -> None:
     study = params.load()
     subset = files.read_json(paths.SUBSET / paths.MANIFEST, made_by="subset")
     tokenizer = tokenization.load_tokenizer(study.model)
+    if tokenizer.pad_token_id == tokenizer.eos_token_id:
+        print(f"encode: batches are filled up with {tokenization.padding(tokenizer)}")
     tokenization.check_length(tokenizer, study.encode.max_length)
     rows = {split: read_rows(split) for split in paths.SPLITS}
     texts = {split: of_split["text"] for split, of_split in rows.items()}

@@ -1,4 +1,4 @@
-"""Every method builds on every known encoder, trains what it should, and nothing else."""
+"""Every method builds on every known model, trains what it should, and nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from fairtune.models.pretrained import find_head, load_base, load_config, outlin
 from tests import tiny
 
 Encoder = Callable[..., Path]
-KINDS = ("bert", "roberta", "distilbert", "mpnet", "electra", "deberta-v2", "modernbert")
+ENCODERS = ("bert", "roberta", "distilbert", "mpnet", "electra", "deberta-v2", "modernbert")
+KINDS = (*ENCODERS, *tiny.DECODERS)
 LORA = {"adapter": "lora", "targets": ["query", "value"], "r": 2}
 IA3 = {
     "adapter": "ia3",
@@ -45,6 +46,7 @@ def made(
     name: str = "x",
     seed: int = 1,
     steps: int | None = None,
+    longest: int = 0,
     **model: Any,
 ) -> Built:
     return build(
@@ -55,6 +57,8 @@ def made(
         device=CPU,
         seed=seed,
         steps=steps,
+        pad_token_id=0,
+        longest=longest,
     )
 
 
@@ -108,9 +112,16 @@ def test_a_method_trains_its_head_and_adapter_and_the_loss_falls(
 def test_lora_adapts_query_and_value_alone(encoder: Encoder, kind: str) -> None:
     adapted = made(encoder(kind), LORA).audit.adapted_modules
     ends = {name.rpartition(".")[2] for name in adapted}
-    fused = {"modernbert": {"Wqkv"}, "distilbert": {"q_lin", "v_lin"}, "mpnet": {"q", "v"}}
-    projected = {"deberta-v2": {"query_proj", "value_proj"}}
-    assert ends == (fused | projected).get(kind, {"query", "value"})
+    expected = {
+        "modernbert": {"Wqkv"},
+        "distilbert": {"q_lin", "v_lin"},
+        "mpnet": {"q", "v"},
+        "deberta-v2": {"query_proj", "value_proj"},
+        "phi3": {"qkv_proj"},
+        "gpt2": {"c_attn"},
+    }
+    usual = {"query", "value"} if kind in ENCODERS else {"q_proj", "v_proj"}
+    assert ends == expected.get(kind, usual)
     assert len(adapted) == 2 * len(ends)
 
 
@@ -142,7 +153,7 @@ def test_double_quantisation_and_the_type_of_4_bits_are_in_force(encoder: Encode
         assert all(state.nested for state in states)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2", "llama", "gpt2"])
 def test_the_head_starts_from_the_same_weights_in_all_methods_of_a_seed(
     encoder: Encoder, kind: str
 ) -> None:
@@ -185,7 +196,12 @@ def test_roberta_base_has_the_published_counts(
     assert (counts.adapter, counts.head) == (adapter, 592_130)
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_an_adapter_that_takes_no_conv1d_says_so(encoder: Encoder) -> None:
+    with pytest.raises(UserError, match=r"^methods\.x: .*Conv1D.* not supported, .*; set methods"):
+        made(encoder("gpt2"), {"adapter": "loha", "targets": ["query", "value"], "r": 2})
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "llama"])
 @pytest.mark.parametrize(
     "block",
     [
@@ -211,6 +227,148 @@ def test_a_fifth_method_is_a_block_of_yaml_and_trains(
     assert after < before
     assert built.counts.adapter > 0
     assert built.counts.trainable == built.counts.adapter + built.counts.head
+
+
+def widths(kind: str) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Return the (in, out) of the modules of each role in one layer, from the configuration."""
+    shape = tiny.config(kind)
+    width, heads = shape.hidden_size, shape.num_attention_heads
+    of_head = getattr(shape, "head_dim", None) or width // heads
+    query = heads * of_head
+    kv = (getattr(shape, "num_key_value_heads", None) or heads) * of_head
+    inner = shape.n_inner if kind == "gpt2" else shape.intermediate_size
+    roles = {
+        "query": ((width, query),),
+        "key": ((width, kv),),
+        "value": ((width, kv),),
+        "attention_output": ((query, width),),
+        "feedforward_in": ((width, inner),) * (1 if kind in {"phi", "gpt2"} else 2),
+        "feedforward_out": ((inner, width),),
+    }
+    if kind in {"phi3", "gpt2"}:
+        roles |= dict.fromkeys(("query", "key", "value"), ((width, query + 2 * kv),))
+    if kind == "phi3":
+        roles["feedforward_in"] = ((width, 2 * inner),)
+    return roles
+
+
+def weights_of(kind: str) -> int:
+    """Return the parameters of a tiny decoder without its head, from the configuration."""
+    shape, of = tiny.config(kind, vocabulary=400), widths(kind)
+    width, layers = shape.hidden_size, shape.num_hidden_layers
+    fused = kind in {"phi3", "gpt2"}
+    roles = [role for role in of if not (fused and role in {"key", "value"})]
+    layer = sum(inner * outer for role in roles for inner, outer in of[role])
+    biased = {"phi": list(of), "gpt2": roles, "qwen2": ["query", "key", "value"]}.get(kind, [])
+    layer += sum(outer for role in biased for _, outer in of[role])
+    norms = {"phi": 2, "gpt2": 4, "gemma2": 4, "gemma3_text": 4}.get(kind, 2) * width
+    if kind in {"qwen3", "gemma3_text"}:  # those of query and key, over a head
+        norms += 2 * shape.head_dim
+    last = width
+    if kind in {"phi", "gpt2"}:  # layer normalisation has a bias
+        norms, last = (2 if kind == "phi" else 4) * width, 2 * width
+    places = shape.max_position_embeddings * width if kind == "gpt2" else 0
+    return int(400 * width + places + layers * (layer + norms) + last)
+
+
+@pytest.mark.parametrize("kind", tiny.DECODERS)
+def test_a_decoder_has_the_counts_that_follow_from_its_configuration(
+    encoder: Encoder, kind: str
+) -> None:
+    of, rank = widths(kind), LORA["r"]
+    fused = kind in {"phi3", "gpt2"}
+    head, layers = 64 * 3, 2
+    whole = weights_of(kind) + head
+    adapted = of["query"] if fused else of["query"] + of["value"]
+    lora = layers * sum(rank * (inner + outer) for inner, outer in adapted)
+    scaled = of["key"] if fused else of["key"] + of["value"]
+    # Of what is scaled on its way in, the width of the input counts.
+    ia3 = layers * (sum(outer for _, outer in scaled) + of["feedforward_out"][0][0])
+    expected = {
+        "full": (whole, whole, 0, head),
+        "lora": (whole + lora, lora + head, lora, head),
+        "qlora": (whole + lora, lora + head, lora, head),
+        "ia3": (whole + ia3, ia3 + head, ia3, head),
+    }
+    for name, block in METHODS.items():
+        counts = made(encoder(kind), block).counts
+        found = (counts.total, counts.trainable, counts.adapter, counts.head)
+        assert found == expected[name], name
+
+
+@pytest.mark.parametrize("kind", tiny.DECODERS)
+def test_lora_on_both_ways_into_a_feed_forward_layer_counts_each(
+    encoder: Encoder, kind: str
+) -> None:
+    built = made(encoder(kind), {"adapter": "lora", "targets": ["feedforward_in"], "r": 2})
+    shapes_of = widths(kind)["feedforward_in"]
+    assert built.counts.adapter == 2 * sum(2 * (inner + outer) for inner, outer in shapes_of)
+    assert len(built.audit.adapted_modules) == 2 * len(shapes_of)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_weights_in_4_bits_compute_nearly_what_they_did(encoder: Encoder, kind: str) -> None:
+    # GPT-2's lie transposed; packed as they lie, nothing would be near.
+    ids = torch.randint(5, 60, (6, 12), generator=torch.Generator().manual_seed(0))
+
+    def hidden(block: dict[str, Any]) -> torch.Tensor:
+        base = made(encoder(kind), block).model.get_base_model().eval().base_model
+        with torch.inference_mode():
+            out: torch.Tensor = base(input_ids=ids).last_hidden_state
+        return out
+
+    whole, packed = hidden(LORA), hidden(METHODS["qlora"])
+    assert not torch.equal(whole, packed)
+    assert torch.nn.functional.cosine_similarity(whole, packed, dim=-1).min() > 0.98
+
+
+@pytest.mark.parametrize("kind", ["llama", "phi3", "gpt2"])
+@pytest.mark.parametrize("name", ["lora", "ia3"])
+def test_a_decoder_predicts_the_same_with_the_adapter_merged(
+    encoder: Encoder, kind: str, name: str
+) -> None:
+    built = made(encoder(kind), METHODS[name])
+    step(built)
+    model = built.model.eval()
+    with torch.inference_mode():
+        before = loss(built)
+        with model.disable_adapter():
+            assert not torch.allclose(loss(built), before, atol=1e-3)
+        model.merge_adapter()
+        assert torch.allclose(loss(built), before, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "gpt2", "llama"])
+@pytest.mark.parametrize("adapter", ["prompt_tuning", "p_tuning"])
+def test_virtual_tokens_have_room_beside_the_longest_text_or_are_refused(
+    encoder: Encoder, kind: str, adapter: str
+) -> None:
+    block = {"adapter": adapter, "num_virtual_tokens": 4}
+    line = (
+        r"^methods\.x\.num_virtual_tokens: 4 tokens beside texts of up to 61 .* takes, 64; "
+        "set encode.max_length to 60 or less$"
+    )
+    with pytest.raises(UserError, match=line):
+        made(encoder(kind), block, longest=61)
+    model = made(encoder(kind), block, longest=60).model
+    ids = torch.full((2, 60), 7)
+    assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.shape == (2, 3)
+
+
+def test_relative_positions_leave_room_for_any_virtual_tokens(encoder: Encoder) -> None:
+    block = {"adapter": "prompt_tuning", "num_virtual_tokens": 4}
+    assert made(encoder("deberta-v2"), block, longest=200).counts.adapter == 4 * 64
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "deberta-v2", "modernbert"])
+def test_prefix_tuning_is_refused_where_a_model_takes_no_past(encoder: Encoder, kind: str) -> None:
+    block = {"adapter": "prefix_tuning", "num_virtual_tokens": 4}
+    line = rf"^methods\.x\.adapter: prefix_tuning needs past .* type '{kind}' does not take; choose"
+    with pytest.raises(UserError, match=line):
+        made(encoder(kind), block)
+    for able in ("bert", "gpt2", "llama"):
+        before, after = step(made(encoder(able), block))
+        assert after < before
 
 
 def test_dora_adds_one_number_for_each_output_of_what_lora_adapts(encoder: Encoder) -> None:
@@ -362,6 +520,37 @@ def test_a_start_that_is_taken_from_data_is_refused_with_the_call_that_is_missin
 def test_the_starts_that_are_named_as_right_train(encoder: Encoder, start: bool | str) -> None:
     before, after = step(made(encoder(), {**LORA, "init_lora_weights": start}))
     assert after < before
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"init_lora_weights": True},
+        {"init_lora_weights": "gaussian"},
+        {"init_lora_weights": "pissa"},
+        {"use_dora": True},
+    ],
+    ids=["plain", "gaussian", "pissa", "DoRA"],
+)
+def test_a_start_leaves_what_a_decoder_computes_as_it_was(
+    encoder: Encoder, kind: str, changes: dict[str, Any]
+) -> None:
+    targets = {"targets": ["query", "attention_output", "feedforward_out"]}
+    one, other = made(encoder(kind), {**LORA, **targets, **changes}), made(encoder(kind), {})
+    one.model.eval()
+    other.model.eval()
+    with torch.inference_mode():
+        assert loss(one).item() == pytest.approx(loss(other).item(), abs=1e-5)
+
+
+def test_a_start_that_peft_takes_the_wrong_way_round_is_refused(encoder: Encoder) -> None:
+    block = {**LORA, "init_lora_weights": "olora"}
+    with pytest.raises(UserError, match=r"^methods\.x\.init_lora_weights: .*Conv1D .*; set true"):
+        made(encoder("gpt2"), block)
+    for kind, bits in (("gpt2", "nf4"), ("llama", None)):
+        before, after = step(made(encoder(kind), {**block, "quantize": bits}))
+        assert after < before
 
 
 ADALORA = {"adapter": "adalora", "targets": ["query", "value"], "init_r": 4, "target_r": 2}

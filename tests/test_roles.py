@@ -1,4 +1,4 @@
-"""Roles name exactly the modules meant, in every family of encoders that is known."""
+"""Roles name exactly the modules meant, in every family of models that is known."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from torch import nn
 
 from fairtune.core.errors import UserError
+from fairtune.models.adapters import base_modules
 from fairtune.models.pretrained import find_head, outline
-from fairtune.models.roles import ROLES, pattern, shapes
+from fairtune.models.roles import ARCHITECTURES, ROLES, pattern, shapes
 from tests import tiny
 
 # Of the first of two layers; the second has the same.
@@ -22,6 +23,15 @@ BERT = {
     "feedforward_in": "intermediate.dense",
     "feedforward_out": "output.dense",
 }
+LLAMA = {
+    "query": "self_attn.q_proj",
+    "key": "self_attn.k_proj",
+    "value": "self_attn.v_proj",
+    "attention_output": "self_attn.o_proj",
+    "feedforward_in": "mlp.gate_proj mlp.up_proj",
+    "feedforward_out": "mlp.down_proj",
+}
+# Several modules of one role stand side by side.
 MODULES: dict[str, tuple[str, dict[str, str]]] = {
     "bert": ("bert.encoder.layer", BERT),
     "roberta": ("roberta.encoder.layer", BERT),
@@ -62,6 +72,37 @@ MODULES: dict[str, tuple[str, dict[str, str]]] = {
             "feedforward_out": "mlp.Wo",
         },
     ),
+    "llama": ("model.layers", LLAMA),
+    "mistral": ("model.layers", LLAMA),
+    "qwen2": ("model.layers", LLAMA),
+    "qwen3": ("model.layers", LLAMA),
+    "gemma": ("model.layers", LLAMA),
+    "gemma2": ("model.layers", LLAMA),
+    "gemma3_text": ("model.layers", LLAMA),
+    "phi": (
+        "model.layers",
+        LLAMA
+        | {
+            "attention_output": "self_attn.dense",
+            "feedforward_in": "mlp.fc1",
+            "feedforward_out": "mlp.fc2",
+        },
+    ),
+    "phi3": (
+        "model.layers",
+        LLAMA
+        | dict.fromkeys(("query", "key", "value"), "self_attn.qkv_proj")
+        | {"feedforward_in": "mlp.gate_up_proj"},
+    ),
+    "gpt2": (
+        "transformer.h",
+        dict.fromkeys(("query", "key", "value"), "attn.c_attn")
+        | {
+            "attention_output": "attn.c_proj",
+            "feedforward_in": "mlp.c_fc",
+            "feedforward_out": "mlp.c_proj",
+        },
+    ),
 }
 HEADS = {
     "bert": ["classifier"],
@@ -72,11 +113,12 @@ HEADS = {
     "deberta-v2": ["pooler", "classifier"],
     "modernbert": ["head", "classifier"],
     "albert": ["classifier"],
+    **{kind: ["score"] for kind in tiny.DECODERS},
 }
 
 
 def linears(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return base_modules(model, [])
 
 
 def model_of(kind: str) -> Any:
@@ -85,12 +127,13 @@ def model_of(kind: str) -> Any:
 
 @pytest.mark.parametrize("kind", MODULES)
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_names_one_module_of_each_layer_and_no_other(kind: str, role: Any) -> None:
+def test_a_role_names_its_modules_of_each_layer_and_no_other(kind: str, role: Any) -> None:
     model = model_of(kind)
     layers, names = MODULES[kind]
     found = pattern(kind, [role], modules=[], method="x")
     matched = [name for name in linears(model) if re.fullmatch(found, name)]
-    assert matched == [f"{layers}.{number}.{names[role]}" for number in (0, 1)]
+    of_role = names[role].split()
+    assert matched == [f"{layers}.{number}.{name}" for number in (0, 1) for name in of_role]
 
 
 @pytest.mark.parametrize("kind", MODULES)
@@ -98,9 +141,14 @@ def test_all_roles_together_leave_the_pooler_and_the_head_alone(kind: str) -> No
     model = model_of(kind)
     found = pattern(kind, ROLES, modules=[], method="x")
     others = {name.split(".")[-1] for name in linears(model) if not re.fullmatch(found, name)}
-    in_layers = len(set(MODULES[kind][1].values()))
+    in_layers = len(set(" ".join(MODULES[kind][1].values()).split()))
     assert sum(bool(re.fullmatch(found, name)) for name in linears(model)) == 2 * in_layers
-    assert others <= {"dense", "out_proj", "classifier", "pre_classifier", "embeddings_project"}
+    encoders = {"dense", "out_proj", "classifier", "pre_classifier", "embeddings_project"}
+    assert others <= ({"score"} if kind in tiny.DECODERS else encoders)
+
+
+def test_every_family_with_roles_is_tested() -> None:
+    assert set(ARCHITECTURES) == set(MODULES)
 
 
 def test_electra_s_projection_of_embeddings_has_no_role() -> None:
@@ -111,7 +159,7 @@ def test_electra_s_projection_of_embeddings_has_no_role() -> None:
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_the_head_is_what_lies_outside_the_encoder(kind: str) -> None:
+def test_the_head_is_what_lies_outside_the_base_model(kind: str) -> None:
     assert find_head(model_of(kind)) == HEADS[kind]
 
 

@@ -74,6 +74,26 @@ def test_the_reference_study_is_pinned_and_as_large_as_it_should_be() -> None:
     assert len(study.seeds) >= 3
 
 
+def test_the_decoder_study_is_pinned_and_differs_from_the_reference_in_its_model() -> None:
+    path = ROOT / "studies" / "decoder.yaml"
+    study, reference = params.load(path), params.load(REFERENCE)
+    assert study.model.name == "Qwen/Qwen2.5-0.5B"
+    assert re.fullmatch(r"[0-9a-f]{40}", study.model.revision or "")
+    same = ("data", "subset", "encode", "train", "seeds", "compare")
+    assert all(getattr(study, key) == getattr(reference, key) for key in same)
+    for name, method in study.methods.items():
+        other = reference.methods[name]
+        assert method.model_copy(update={"learning_rate": other.learning_rate}) == other
+
+
+def test_every_model_and_data_set_of_the_hub_has_its_licence_named() -> None:
+    licences = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    for path in STUDIES:
+        study = params.load(path)
+        for name in (study.model.name, study.data.source):
+            assert name.startswith("package:") or f"| {name} | Hub | " in licences
+
+
 def test_the_embedded_study_fetches_nothing() -> None:
     study = params.load(ROOT / "params.yaml")
     assert study.data.source.startswith("package:")

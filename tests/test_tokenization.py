@@ -17,7 +17,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.params import Model
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
-from stages import encode
+from stages import encode, subset
 from tests import tiny
 
 Encoder = Callable[..., Path]
@@ -28,6 +28,15 @@ KINDS = {
     "xlm-roberta": ("XLMRobertaTokenizer", "<s>", "</s>"),
     "deberta-v2": ("DebertaV2Tokenizer", "[CLS]", "[SEP]"),
     "modernbert": ("TokenizersBackend", "[CLS]", "[SEP]"),
+}
+# The token that fills up batches, and whether the tokenizer says so itself.
+PADDING = {
+    "bert": ("[PAD]", True),
+    "roberta": ("<pad>", True),
+    "gemma": ("<pad>", True),
+    "qwen2": ("<|endoftext|> (the end token)", True),
+    "llama": ("<|end|> (the end token)", False),
+    "gpt2": ("<|endoftext|> (the end token)", False),
 }
 TEXTS = [text for text, _ in tiny.reviews(30)] + ["short", "x" * 400]
 
@@ -79,7 +88,7 @@ def test_the_summary_counts_what_is_there() -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "mpnet", "distilbert"])
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "mpnet", "distilbert", "gpt2"])
 def test_a_length_beyond_the_model_s_positions_is_refused_and_the_limit_works(
     encoder: Encoder, kind: str
 ) -> None:
@@ -118,14 +127,51 @@ def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(tmp_path: Path) 
         tokenization.load_tokenizer(Model(name=str(tmp_path / "bert")))
 
 
-def test_a_tokenizer_without_padding_token_is_refused(tmp_path: Path, encoder: Encoder) -> None:
+def test_a_tokenizer_with_neither_padding_nor_end_token_is_refused(
+    tmp_path: Path, encoder: Encoder
+) -> None:
     folder = shutil.copytree(encoder("modernbert"), tmp_path / "modernbert")
     settings = folder / "tokenizer_config.json"
     content = json.loads(settings.read_text())
     del content["pad_token"]
     settings.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="has no padding token"):
+    with pytest.raises(UserError, match=r"no padding token and no end token .*: set pad_token in"):
         tokenization.load_tokenizer(Model(name=str(folder)))
+
+
+@pytest.mark.parametrize("kind", PADDING)
+def test_the_end_token_pads_where_a_tokenizer_has_no_other(encoder: Encoder, kind: str) -> None:
+    shown, own = PADDING[kind]
+    found = AutoTokenizer.from_pretrained(encoder(kind))
+    assert (found.pad_token is not None) == own
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
+    assert tokenization.padding(tokenizer) == shown
+    assert tokenizer.convert_ids_to_tokens(tokenizer.pad_token_id) == shown.split(" ")[0]
+    # It changes no text's own tokens.
+    made = tokenization.encode(tokenizer, TEXTS, max_length=20).ids
+    assert made == [found(text, truncation=True, max_length=20)["input_ids"] for text in TEXTS]
+
+
+@pytest.mark.parametrize("kind", PADDING)
+def test_the_stage_says_and_records_which_token_pads(
+    tmp_path: Path,
+    encoder: Encoder,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tiny.write_study(tmp_path, {"model.name": str(encoder(kind))})
+    monkeypatch.chdir(tmp_path)
+    subset.main()
+    encode.main()
+    shown, _ = PADDING[kind]
+    said = [line for line in capsys.readouterr().out.splitlines() if "filled up" in line]
+    wanted = [f"encode: batches are filled up with {shown}"] if "end token" in shown else []
+    assert said == wanted
+    manifest = json.loads((tmp_path / "data/encoded/manifest.json").read_text())
+    saved = AutoTokenizer.from_pretrained(tmp_path / "data/encoded/tokenizer")
+    assert manifest["pad_token"] == shown
+    assert manifest["pad_token_id"] == saved.pad_token_id
 
 
 def test_the_saved_tokenizer_gives_the_same_ids(tmp_path: Path, encoder: Encoder) -> None:

@@ -42,17 +42,22 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple]:
     """Return a function that trains a fresh model and returns what was seen, and the meter."""
 
     def run(
-        method: Method = LORA, *, validate: Callable[[], float] = lambda: 0.5, **changes: object
+        method: Method = LORA,
+        *,
+        kind: str = "bert",
+        validate: Callable[[], float] = lambda: 0.5,
+        **changes: object,
     ) -> tuple[loop.Trained, Meter, Built]:
         chosen = device.choose(settings(**changes))
         built = build(
-            Model(name=str(encoder())),
+            Model(name=str(encoder(kind))),
             method,
             name="m",
             labels=2,
             device=chosen,
             seed=1,
             steps=settings(**changes).epochs * 5,
+            pad_token_id=0,
         )
         prepare(built.model, chosen)
         meter = Meter(device=chosen, base=Baseline())
@@ -77,6 +82,30 @@ def test_the_loss_falls_and_every_step_is_a_point_of_the_curve(train: Callable) 
     losses = [point["loss"] for point in seen.history]
     assert len(losses) == seen.steps == 4 * 5
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@pytest.mark.parametrize("name", ["full", "lora", "qlora", "ia3"])
+def test_a_decoder_trains_to_the_end_and_its_loss_falls(
+    train: Callable, kind: str, name: str
+) -> None:
+    of_lora = {"adapter": "lora", "targets": ["query", "value"], "r": 2}
+    blocks = {
+        "full": {"learning_rate": 0.001},
+        "lora": {"learning_rate": 0.01, **of_lora},
+        "qlora": {"learning_rate": 0.01, **of_lora, "quantize": "nf4"},
+        "ia3": {
+            "learning_rate": 0.02,
+            "adapter": "ia3",
+            "targets": ["key", "value", "feedforward_out"],
+            "feedforward": ["feedforward_out"],
+        },
+    }
+    seen, _, built = train(Method(**blocks[name]), kind=kind, precision="fp32", epochs=4)
+    losses = [point["loss"] for point in seen.history]
+    assert len(losses) == seen.steps == 4 * 5
+    assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 0.05
+    assert bool(built.audit.quantized_modules) == (name == "qlora")
 
 
 def test_the_last_step_is_a_point_of_the_curve_however_seldom_points_are(train: Callable) -> None:

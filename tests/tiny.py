@@ -4,6 +4,7 @@
     tiny.write_encoder(tmp_path / "encoder")                     # BERT, WordPiece
     tiny.write_encoder(tmp_path / "encoder", kind="roberta")     # RoBERTa, byte-level BPE
     tiny.write_encoder(tmp_path / "encoder", kind="deberta-v2")  # DeBERTa-v3, SentencePiece
+    tiny.write_encoder(tmp_path / "decoder", kind="llama")       # Llama-3, a tokenizer.json
     tiny.write_study(tmp_path, {"train.epochs": 2})              # params.yaml and what it names
 
 Nothing is fetched. Models have two layers, 64 wide (bitsandbytes packs rows of 64 on a CPU). All is
@@ -35,6 +36,20 @@ WORDS = {
 TAILS = ("from the start", "in every scene", "at times", "all the same", "to my surprise")
 LABELS = ("negative", "positive")
 POSITIONS = 64
+# Their tiny models have four heads, of which two share a key and a value where the family can.
+DECODERS = (
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "phi",
+    "phi3",
+    "gpt2",
+)
+END = "<|endoftext|>"
 
 STUDY: dict[str, Any] = {
     "data": {"source": "reviews.csv"},
@@ -142,6 +157,15 @@ def config(kind: str, *, vocabulary: int = 64, **changes: Any) -> Any:
         case "modernbert":
             ids = ("pad", "bos", "eos", "cls", "sep")
             common |= {f"{name}_token_id": number for number, name in enumerate(ids)}
+        case "gpt2":
+            size |= {"num_attention_heads": 4, "n_inner": 128}
+            del size["intermediate_size"]
+            common |= {"bos_token_id": 1, "eos_token_id": 1}
+        case _ if kind in DECODERS:
+            size |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+            common |= {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
+            if kind in {"qwen3", "gemma", "gemma2", "gemma3_text"}:
+                size |= {"head_dim": 16}
         case "deberta-v2":  # as DeBERTa-v3 has it
             common |= {
                 "relative_attention": True,
@@ -180,7 +204,8 @@ def write_tokenizer(folder: Path, kind: str) -> int:
     """Train the kind of tokenizer that such a model comes with; return how many tokens it has."""
     match kind:
         case "roberta":
-            return _write_byte_bpe(folder)
+            special_tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+            return _write_byte_bpe(folder, special_tokens, tokenizer_class="RobertaTokenizer")
         case "xlm-roberta":
             return _write_unigram(folder, "sentencepiece.bpe.model", {})
         case "deberta-v2":
@@ -188,6 +213,13 @@ def write_tokenizer(folder: Path, kind: str) -> int:
             names = {"pad": "[PAD]", "bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]"}
             pieces = {f"{name}_piece": piece for name, piece in names.items()}
             return _write_unigram(folder, "spm.model", {**ids, **pieces})
+        case "gpt2":
+            return _write_byte_bpe(folder, [END], tokenizer_class="GPT2Tokenizer")
+        case "qwen2" | "qwen3":
+            special = {"eos_token": END, "pad_token": END}
+            return _write_byte_bpe(folder, [END], tokenizer_class="Qwen2Tokenizer", **special)
+        case _ if kind in DECODERS:
+            return _write_decoder_json(folder, pads=kind.startswith("gemma"))
     tokens = _write_wordpiece(folder)
     if kind == "modernbert":
         _write_json_alone(folder)
@@ -226,22 +258,43 @@ def _write_json_alone(folder: Path) -> None:
     )
 
 
-def _write_byte_bpe(folder: Path) -> int:
-    """RoBERTa's kind: bytes, merged; a `vocab.json` and a `merges.txt`."""
+def _byte_bpe(special_tokens: list[str]) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     trainer = trainers.BpeTrainer(
         vocab_size=400,
-        special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+        special_tokens=special_tokens,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.train_from_iterator(_texts(), trainer)
+    return tokenizer
+
+
+def _write_byte_bpe(folder: Path, special_tokens: list[str], **settings: Any) -> int:
+    """RoBERTa's, GPT-2's and Qwen's kind: bytes, merged; a `vocab.json` and a `merges.txt`."""
+    tokenizer = _byte_bpe(special_tokens)
     tokenizer.model.save(str(folder))
-    _write_settings(folder, tokenizer_class="RobertaTokenizer")
-    return tokenizer.get_vocab_size()
+    _write_settings(folder, **settings)
+    return int(tokenizer.get_vocab_size())
+
+
+def _write_decoder_json(folder: Path, *, pads: bool) -> int:
+    """Llama-3's kind: a `tokenizer.json` whose texts begin with a token; Gemma's also pads."""
+    from tokenizers import decoders, processors
+
+    special = {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    special |= {"pad_token": "<pad>"} if pads else {}
+    tokenizer = _byte_bpe(list(special.values()))
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<|begin|> $A", special_tokens=[("<|begin|>", 0)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    _write_settings(folder, **special, tokenizer_class="PreTrainedTokenizerFast")
+    return int(tokenizer.get_vocab_size())
 
 
 def _write_unigram(folder: Path, name: str, options: Mapping[str, Any]) -> int:

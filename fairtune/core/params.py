@@ -74,7 +74,7 @@ class Subset(Section):
 
 
 class Model(Section):
-    """The pretrained encoder."""
+    """The pretrained model: an encoder or a decoder."""
 
     name: str = Field(min_length=1)
     """A folder, `package:NAME/PATH` for a folder of a package, or a Hub model."""

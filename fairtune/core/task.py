@@ -16,7 +16,7 @@ NAME = "sequence classification"
 LABELS = "labels"
 """Name of the classes within a batch: what the model's forward pass takes them as."""
 AUTO_CLASS = "AutoModelForSequenceClassification"
-"""Transformers' class that loads an encoder with the head for it."""
+"""Transformers' class that loads a model with the head for it."""
 PEFT_TYPE = "SEQ_CLS"
 """PEFT's name of the task, by which adapters keep the head trainable."""
 

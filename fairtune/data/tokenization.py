@@ -15,6 +15,7 @@ from transformers.utils import logging
 from fairtune.core.errors import UserError
 from fairtune.core.params import Model, Params
 from fairtune.core.paths import TOKENIZER
+from fairtune.core.positions import NO_LIMIT, positions
 from fairtune.core.sources import reading
 
 # Bounds the memory that one call's `Encoding` objects take; larger is no faster.
@@ -22,8 +23,6 @@ CHUNK = 2_000
 # A real vocabulary has more tokens, letters alone. Where its files are missing, Transformers makes
 # a tokenizer of special tokens, to which every word is unknown, and says nothing.
 LEAST = 32
-# Tokenizers without a limit of their own report a number of this size or more.
-NO_LIMIT = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
 
     Raises:
         UserError: there is none, it cannot be read, it has no padding token, or the model has no
-            room for all its tokens.
+            room for all its tokens. An end token serves for padding.
     """
     logging.set_verbosity_error()
     with reading(model.name, model.revision, key="model.name") as source:
@@ -52,10 +51,10 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
     if len(tokenizer) < LEAST:
         raise UserError(f"model.name: '{model.name}' has no tokenizer: no vocabulary is there")
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"model.name: the tokenizer of '{model.name}' has no padding token")
+    settle_padding(tokenizer, model)
     # Ids and positions beyond the model's tables would only fail in training, and on a GPU without
     # a word about the cause. Many tokenizers have no limit of their own.
+    config = config.get_text_config()
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"model.name: the tokenizer of '{model.name}' has {len(tokenizer):,} tokens and its "
@@ -68,15 +67,28 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def positions(config: Mapping[str, Any]) -> int:
-    """Return how many tokens a model's table of positions holds; NO_LIMIT without a table."""
-    count = int(config.get("max_position_embeddings") or 0)
-    # DeBERTa's positions are relative unless it says that it adds them to its input.
-    if count <= 0 or config.get("position_biased_input") is False:
-        return NO_LIMIT
-    if config.get("model_type") in POSITIONS_FROM_PADDING:
-        count -= int(config.get("pad_token_id") or 0) + 1
-    return count
+def settle_padding(tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
+    """Let the end token fill up batches where a decoder's tokenizer has no padding token.
+
+    The attention mask hides it there, so that any token would do.
+
+    Raises:
+        UserError: it has neither.
+    """
+    if tokenizer.pad_token_id is not None:
+        return
+    if tokenizer.eos_token_id is None:
+        raise UserError(
+            f"model.name: the tokenizer of '{model.name}' has no padding token and no end token "
+            "that could serve for it: set pad_token in its tokenizer_config.json"
+        )
+    tokenizer.pad_token = tokenizer.eos_token
+
+
+def padding(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the token that fills up batches, and whether it is the end token."""
+    the_end = tokenizer.pad_token_id == tokenizer.eos_token_id
+    return f"{tokenizer.pad_token}{' (the end token)' if the_end else ''}"
 
 
 def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
@@ -149,6 +161,7 @@ def manifest(
         "revision": study.model.revision,
         "max_length": study.encode.max_length,
         "pad_token_id": tokenizer.pad_token_id,
+        "pad_token": padding(tokenizer),
         "tokenizer_sha256": hashes[TOKENIZER],
         "subset_sha256": subset["sha256"],
         "labels": subset["labels"],
@@ -164,18 +177,3 @@ def folder_hash(folder: Path) -> str:
             digest.update(path.relative_to(folder).as_posix().encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-# They number positions from the padding token's id on: RoBERTa's table of 514 holds 512 tokens.
-POSITIONS_FROM_PADDING = {
-    "roberta",
-    "roberta-prelayernorm",
-    "xlm-roberta",
-    "xlm-roberta-xl",
-    "xmod",
-    "camembert",
-    "mpnet",
-    "longformer",
-    "data2vec-text",
-    "ibert",
-}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,12 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, get_peft_model
 from peft.utils import PeftType
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from fairtune.core import task
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
+from fairtune.core.positions import NO_LIMIT, positions
 from fairtune.models.pretrained import inside
 from fairtune.models.roles import pattern, shapes
 
@@ -25,6 +28,8 @@ FROM_DATA = {
     "corda": "preprocess_corda",
     "lora_ga": "preprocess_loraga",
 }
+# They hand each layer keys and values of virtual tokens.
+WITH_PAST = (PeftType.PREFIX_TUNING, PeftType.CARTRIDGE)
 A_NUMBER = "a number, without quotes"
 # Fields of PEFT with these types; others take several kinds and are left to PEFT.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -32,6 +37,8 @@ KINDS: dict[str, tuple[Any, str]] = {
     "float": ((int, float), A_NUMBER),
     "bool": (bool, "true or false"),
 }
+# GPT-2 keeps its linear layers as `Conv1D`: a product with a transposed weight, and no more.
+LINEAR = (nn.Linear, Conv1D)
 # What fairtune itself sets in PEFT's configuration.
 RESERVED = {
     "peft_type",
@@ -73,6 +80,7 @@ def adapter_config(
             f"methods.{name}.adapter: PEFT has no '{method.adapter}'; "
             f"{did_you_mean(str(method.adapter), kinds)}"
         )
+    _check_past(kind, model, name=name)
     config_class = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
     # With or without postponed annotations, "int" is an int.
     fields = {
@@ -88,8 +96,11 @@ def adapter_config(
         if key not in fields:
             raise UserError(f"methods.{name}: the adapter '{method.adapter}' takes no {key}")
         keywords[key] = pattern(
-            model.config.model_type, roles, modules=encoder_modules(model, head), method=name
+            model.config.model_type, roles, modules=base_modules(model, head), method=name
         )
+    # Stored in 4 bits, a transposed weight is turned back.
+    if method.quantize is None and any(isinstance(module, Conv1D) for module in model.modules()):
+        _fit_transposed(keywords, fields, name=name)
     if "total_step" in fields and steps is not None:
         keywords["total_step"] = _total_step(keywords, steps, name=name)
     _check_pattern(keywords.get("target_modules"), model, head, name=name)
@@ -123,6 +134,51 @@ def _check_keys(
             )
 
 
+def _fit_transposed(keywords: dict[str, Any], fields: dict[str, str], *, name: str) -> None:
+    """Tell PEFT that weights lie transposed; refuse what it would do with them the wrong way."""
+    if "fan_in_fan_out" in fields:
+        keywords.setdefault("fan_in_fan_out", True)  # PEFT finds it out as well, but warns
+    if keywords.get("init_lora_weights") == "olora":
+        raise UserError(
+            f"methods.{name}.init_lora_weights: PEFT's olora takes the transposed weights of this "
+            "model's Conv1D layers for plain ones; set true, gaussian, orthogonal or pissa, or "
+            "drop the key"
+        )
+
+
+def _check_past(kind: PeftType, model: PreTrainedModel, *, name: str) -> None:
+    """Refuse an adapter that hands keys and values over to a model that takes none."""
+    takers = (model.forward, model.base_model.forward)
+    takes = any("past_key_values" in inspect.signature(taker).parameters for taker in takers)
+    if kind in WITH_PAST and not takes:
+        raise UserError(
+            f"methods.{name}.adapter: {kind.value.lower()} needs past key values, which a model of "
+            f"type '{model.config.model_type}' does not take; choose another adapter, such as "
+            "prompt_tuning or lora"
+        )
+
+
+def check_room(config: PeftConfig, model: PreTrainedModel, *, longest: int, name: str) -> None:
+    """Refuse virtual tokens for which the model has no positions beside the longest text.
+
+    Args:
+        config: the adapter's.
+        model: the model or its outline.
+        longest: tokens of the longest text.
+        name: the method's name, for errors.
+
+    Raises:
+        UserError: they are too many.
+    """
+    more = getattr(config, "num_virtual_tokens", None) or 0
+    limit = positions(model.config.get_text_config().to_dict())
+    if more and limit < NO_LIMIT and longest + more > limit:
+        raise UserError(
+            f"methods.{name}.num_virtual_tokens: {more} tokens beside texts of up to {longest} are "
+            f"beyond what the model takes, {limit}; set encode.max_length to {limit - more} or less"
+        )
+
+
 def _total_step(keywords: dict[str, Any], steps: int, *, name: str) -> Any:
     """Return the steps over which an adapter plans its ranks: those of the run, or fewer."""
     given = keywords.get("total_step")
@@ -144,13 +200,13 @@ def _check_pattern(targets: Any, model: nn.Module, head: list[str], *, name: str
     except re.error as error:
         raise UserError(f"{key} is no regular expression: {error}") from error
     if not found:
-        modules = ", ".join(shapes(encoder_modules(model, head)))
+        modules = ", ".join(shapes(base_modules(model, head)))
         raise UserError(f"{key} matches none of the model's modules: {modules}")
 
 
-def encoder_modules(model: nn.Module, head: list[str]) -> list[str]:
+def base_modules(model: nn.Module, head: list[str]) -> list[str]:
     """Return the names of the linear modules outside the head."""
-    names = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    names = [name for name, module in model.named_modules() if isinstance(module, LINEAR)]
     return [name for name in names if not inside(name, head)]
 
 
@@ -165,12 +221,12 @@ def work_after_step(model: Any) -> Callable[[int], None] | None:
 
 
 def add_adapter(model: PreTrainedModel, config: PeftConfig, *, name: str, head: list[str]) -> Any:
-    """Freeze the encoder and add the adapter; the head stays trainable.
+    """Freeze the model and add the adapter; the head stays trainable.
 
     Raises:
         UserError: PEFT cannot apply a value, or no module matches.
     """
-    modules = shapes(encoder_modules(model, head))
+    modules = shapes(base_modules(model, head))
     try:
         return get_peft_model(model, config)
     # A keyword of a wrong type fails wherever PEFT first uses it, with any kind of error.

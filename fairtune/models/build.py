@@ -13,7 +13,7 @@ from transformers import PretrainedConfig, set_seed
 from fairtune.core.method import Method
 from fairtune.core.params import Model
 from fairtune.hardware.device import Choice
-from fairtune.models.adapters import adapter_config, add_adapter
+from fairtune.models.adapters import adapter_config, add_adapter, check_room
 from fairtune.models.audit import (
     audit_weights,
     check_audit,
@@ -22,6 +22,7 @@ from fairtune.models.audit import (
     head_parameters,
     parameter_hash,
 )
+from fairtune.models.last_token import settle_padding
 from fairtune.models.pretrained import draw_parameters, find_head, load_base, load_config, outline
 from fairtune.runs.record import Audit, Counts
 
@@ -49,20 +50,24 @@ def build(
     device: Choice,
     seed: int,
     steps: int | None = None,
+    pad_token_id: int | None = None,
+    longest: int = 0,
 ) -> Built:
-    """Load the encoder, store its weights as the method says and add the adapter.
+    """Load the model, store its weights as the method says and add the adapter.
 
     The seed is set before the head is drawn and again before the adapter is: the head then starts
     from the same weights in every method of one seed.
 
     Args:
-        model: the pretrained encoder.
+        model: the pretrained model.
         method: the method's block of the parameters.
         name: the method's name, for errors.
         labels: how many classes there are.
         device: where to put the model, and in which precision it computes.
         seed: the seed.
         steps: optimizer steps of the training to come, for adapters that plan by them.
+        pad_token_id: token that fills up batches; None leaves the model's own.
+        longest: tokens of the longest text, for adapters that put virtual tokens beside it.
 
     Raises:
         UserError: the model cannot be had, or the method does not fit it.
@@ -76,8 +81,11 @@ def build(
         if method.adapter
         else None
     )
+    if adapter is not None:
+        check_room(adapter, skeleton, longest=longest, name=name)
     set_seed(seed)
     base, untrained = load_base(model, method, config=config, head=head, device=device)
+    settle_padding(base, pad_token_id)
     draw_parameters(base, untrained, seed=seed)
     head_sha256 = parameter_hash(head_parameters(base, head))
     if adapter is not None:

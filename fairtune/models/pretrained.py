@@ -1,4 +1,4 @@
-"""Load a pretrained encoder with the task's head, its weights stored as a method says."""
+"""Load a pretrained model with the task's head, its weights stored as a method says."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def outline(config: PretrainedConfig) -> PreTrainedModel:
         except ValueError as error:
             raise UserError(
                 f"model.name: Transformers has no {task.NAME} for a model of type "
-                f"'{config.model_type}'; choose an encoder such as BERT or RoBERTa"
+                f"'{config.model_type}'; choose one that has, such as BERT, RoBERTa or Llama"
             ) from error
     return model
 
@@ -65,20 +65,20 @@ def outline(config: PretrainedConfig) -> PreTrainedModel:
 def find_head(model: PreTrainedModel, wanted: Sequence[str] | None = None) -> list[str]:
     """Return the modules that make up the classification head.
 
-    They are those outside the encoder that have parameters, or those `wanted`.
+    They are those outside the base model that have parameters, or those `wanted`.
 
     Raises:
         UserError: one of `wanted` is not there, or one of the head is left out: a quantised method
             would store it in 4 bits and never train it.
     """
-    encoder = model.base_model_prefix
+    base = model.base_model_prefix
     children = [name for name, child in model.named_children() if _trainable(child)]
-    outside = [name for name in children if name != encoder]
+    outside = [name for name in children if name != base]
     known = {name for name, module in model.named_modules() if name and _trainable(module)}
     if wanted is None:
-        if encoder not in known:
+        if base not in known:
             raise UserError(
-                f"model.head: a {type(model).__name__} does not tell its encoder from its head; "
+                f"model.head: a {type(model).__name__} does not tell its base model from its head; "
                 f"set model.head to some of {', '.join(outside)}"
             )
         return outside
@@ -88,7 +88,7 @@ def find_head(model: PreTrainedModel, wanted: Sequence[str] | None = None) -> li
             raise UserError(
                 f"model.head: no module '{name}' with parameters; {hint}found: {', '.join(outside)}"
             )
-    left_out = [name for name in outside if encoder in known and not inside(name, wanted)]
+    left_out = [name for name in outside if base in known and not inside(name, wanted)]
     if left_out:
         raise UserError(
             f"model.head: {list(wanted)} leaves out {', '.join(left_out)}, which would stay "
@@ -109,7 +109,7 @@ def inside(key: str, modules: Iterable[str]) -> bool:
 def load_base(
     model: Model, method: Method, *, config: PretrainedConfig, head: list[str], device: Choice
 ) -> tuple[PreTrainedModel, list[str]]:
-    """Load the encoder in fp32, or its linear layers in 4 bits, with its classification head.
+    """Load the model in fp32, or its linear layers in 4 bits, with its classification head.
 
     Returns:
         The model, and the names of the head's parameters that the checkpoint does not hold.
@@ -132,7 +132,7 @@ def load_base(
             output_loading_info=True,
         )
     new = sorted([*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])])
-    _check_encoder(model, new, head)
+    _check_base(model, new, head)
     placed = loaded.to(device.torch_device) if quantization is None else loaded
     return placed, new
 
@@ -161,19 +161,19 @@ def quantized(method: Method, *, head: list[str], device: Choice) -> BitsAndByte
         bnb_4bit_quant_type=method.quantize,
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=device.dtype,
-        # Serves 4-bit as well. It replaces the default list, which knows no encoder's head.
+        # Serves 4-bit as well. It replaces the default list, which knows no such head.
         llm_int8_skip_modules=head,
     )
 
 
-def _check_encoder(model: Model, new: list[str], head: list[str]) -> None:
+def _check_base(model: Model, new: list[str], head: list[str]) -> None:
     """Refuse a checkpoint that lacks weights outside the head."""
     missing = sorted({key.rpartition(".")[0] for key in new if not inside(key, head)})
     kinds = shapes(missing)
     if len(kinds) > FEW:
         raise UserError(
-            f"model.name: '{model.name}' has no weights for {len(missing)} modules of its encoder "
-            f"({', '.join(kinds[:FEW])}, ...): its config.json is of another model"
+            f"model.name: '{model.name}' has no weights for {len(missing)} modules outside its "
+            f"head ({', '.join(kinds[:FEW])}, ...): its config.json is of another model"
         )
     if missing:
         raise UserError(

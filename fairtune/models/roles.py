@@ -1,4 +1,4 @@
-"""Where each encoder family keeps its query, key, value and feed-forward modules.
+"""Where each family of models keeps its query, key, value and feed-forward modules.
 
 Roles are matched by a full regular expression anchored at the layer number: a bare suffix such as
 `output.dense` would also match `attention.output.dense`, and `dense` the head and the pooler.
@@ -15,6 +15,8 @@ from fairtune.core.method import Role
 
 # In the order of the names below.
 ROLES: tuple[Role, ...] = get_args(Role)
+# Where two modules share a role, both are named.
+Names = tuple[str | tuple[str, ...], ...]
 
 _BERT = (
     "encoder.layer",
@@ -62,8 +64,47 @@ _DEBERTA = (
 )
 # ModernBERT projects query, key and value in one matrix: a role among them adapts all three.
 _MODERNBERT = ("layers", ("attn.Wqkv", "attn.Wqkv", "attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"))
+# Gated feed-forward layers have two ways in.
+_LLAMA = (
+    "layers",
+    (
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.o_proj",
+        ("mlp.gate_proj", "mlp.up_proj"),
+        "mlp.down_proj",
+    ),
+)
+_PHI = (
+    "layers",
+    (
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.dense",
+        "mlp.fc1",
+        "mlp.fc2",
+    ),
+)
+# These two project query, key and value in one matrix as well; Phi-3 also both ways in.
+_PHI3 = (
+    "layers",
+    (
+        "self_attn.qkv_proj",
+        "self_attn.qkv_proj",
+        "self_attn.qkv_proj",
+        "self_attn.o_proj",
+        "mlp.gate_up_proj",
+        "mlp.down_proj",
+    ),
+)
+_GPT2 = (
+    "h",
+    ("attn.c_attn", "attn.c_attn", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"),
+)
 
-ARCHITECTURES: dict[str, tuple[str, tuple[str, ...]]] = {
+ARCHITECTURES: dict[str, tuple[str, Names]] = {
     "bert": _BERT,
     "roberta": _BERT,
     "xlm-roberta": _BERT,
@@ -73,6 +114,16 @@ ARCHITECTURES: dict[str, tuple[str, tuple[str, ...]]] = {
     "mpnet": _MPNET,
     "deberta-v2": _DEBERTA,
     "modernbert": _MODERNBERT,
+    "llama": _LLAMA,
+    "mistral": _LLAMA,
+    "qwen2": _LLAMA,
+    "qwen3": _LLAMA,
+    "gemma": _LLAMA,
+    "gemma2": _LLAMA,
+    "gemma3_text": _LLAMA,
+    "phi": _PHI,
+    "phi3": _PHI3,
+    "gpt2": _GPT2,
 }
 
 
@@ -90,7 +141,9 @@ def pattern(model_type: str, roles: Sequence[Role], *, modules: Iterable[str], m
             f"modules: {', '.join(shapes(modules))}"
         )
     layer, names = ARCHITECTURES[model_type]
-    chosen = dict.fromkeys(re.escape(names[ROLES.index(role)]) for role in roles)
+    of_roles = [names[ROLES.index(role)] for role in roles]
+    modules_of = [(name,) if isinstance(name, str) else name for name in of_roles]
+    chosen = dict.fromkeys(re.escape(name) for several in modules_of for name in several)
     return rf"(?:.*\.)?{re.escape(layer)}\.\d+\.(?:{'|'.join(chosen)})"
 
 

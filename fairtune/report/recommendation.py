@@ -90,11 +90,11 @@ def _property(evidence: Evidence, name: str) -> str:
     shipped = evidence.costs["shipped"].show(evidence.spent("shipped")[name])
     if block.adapter is None:
         return f"Each further task adds a whole model ({shipped})."
-    said = f"Each further task adds {shipped} to one shared encoder"
+    said = f"Each further task adds {shipped} to one shared model"
     if evidence.first and evidence.mean("inference.merged_latency_ms", name) is not None:
         said += ", and the adapter can be merged away"
     if block.quantize:
-        said += "; the frozen weights take about an eighth of their size, which counts for encoders"
+        said += "; the frozen weights take about an eighth of their size, which counts for models"
         said += " larger than this one"
     return said + "."
 
@@ -104,7 +104,7 @@ def conclusion(evidence: Evidence) -> str:
     rows = evidence.comparison["test_rows"]
     seeds = count(evidence.seeds, "seed")
     return (
-        f"The finding holds for this encoder, this data set and these settings, with "
+        f"The finding holds for this model, this data set and these settings, with "
         f"{rows:,} test rows and {seeds}; a larger test set or more seeds would narrow the "
         "intervals."
     )

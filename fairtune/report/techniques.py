@@ -33,7 +33,7 @@ FULL = Technique(
     title="Full fine-tuning",
     cites=("devlin2019", "loshchilov2019"),
     text=(
-        "Full fine-tuning updates every parameter of the encoder and of the head. With AdamW, a "
+        "Full fine-tuning updates every parameter of the model and of its head. With AdamW, a "
         "step on the parameters `θ` is"
     ),
     typst="theta_(t+1) = theta_t - eta (hat(m)_t / (sqrt(hat(v)_t) + epsilon) + lambda theta_t),",
@@ -143,7 +143,7 @@ def _unknown(adapter: str) -> Technique:
         title=f"PEFT's {adapter}",
         cites=("mangrulkar2022",),
         text=(
-            f"The adapter that the PEFT library calls {adapter} freezes the encoder and trains the "
+            f"The adapter that the PEFT library calls {adapter} freezes the model and trains the "
             "parameters that it adds."
         ),
     )

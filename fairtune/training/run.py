@@ -113,6 +113,8 @@ def load(job: Job, chosen: Choice) -> Built:
             device=chosen,
             seed=job.seed,
             steps=steps,
+            pad_token_id=job.pad_token_id,
+            longest=max(int(rows.lengths.max()) for rows in job.splits.values()),
         )
         prepare(built.model, chosen, kernels=train.kernels)
         chosen.synchronize()
