@@ -84,6 +84,7 @@ def run_record(job: Job, seen: Evidence) -> RunRecord:
         accuracy=accuracy_of_run(seen, by_epoch=study.train.validate_every_epoch),
         shipped_mib=seen.shipped_mib,
         head_sha256=seen.built.head_sha256,
+        model_type=getattr(seen.built.model.config, "model_type", None),
     )
 
 
@@ -114,7 +115,7 @@ def device_of_run(meter: Meter) -> Device:
         reason=chosen.reason,
         threads=chosen.threads,
         driver=driver(chosen),
-        busy=meter.base.busy,
+        busy="; ".join(filter(None, (meter.base.busy, meter.memory_peaks.others))) or None,
     )
 
 
@@ -177,8 +178,9 @@ def versions() -> dict[str, str]:
 
 def headline(record: RunRecord) -> str:
     """Return one line for the log."""
+    shared = f"; its costs do not count: {record.device.busy}" if record.device.busy else ""
     return (
         f"train: {record.method} seed {record.seed}: accuracy {record.accuracy.test:.4f}, "
         f"{record.times.train_seconds:.1f} s, {record.counts.trainable:,} trained parameters, "
-        f"{record.device.type} {record.device.precision}"
+        f"{record.device.type} {record.device.precision}{shared}"
     )
