@@ -17,6 +17,7 @@ from fairtune.analysis import metrics
 from fairtune.core import paths
 from fairtune.core.files import write_json
 from fairtune.core.params import Params
+from fairtune.report.families import FACTORS
 from fairtune.report.study import Evidence
 from fairtune.runs.record import Run
 from stages.compare import compare
@@ -124,6 +125,7 @@ def write_study(
     write_json(root / paths.SUBSET / paths.MANIFEST, found.subset)
     write_json(root / paths.ENCODED / paths.MANIFEST, found.encoded)
     write_json(root / paths.METRICS / "comparison.json", found.comparison)
+    write_json(root / FACTORS, {"results": []})
     for name, of_method in found.metrics.items():
         write_json(root / paths.METRICS / f"{name}.json", of_method)
     for name, table in found.tables.items():

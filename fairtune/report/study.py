@@ -17,6 +17,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.method import Method
 from fairtune.core.params import Params
+from fairtune.report.families import Factor, read_factors
 from fairtune.runs.record import RunRecord
 from fairtune.runs.store import read_run
 
@@ -148,6 +149,8 @@ class Evidence(Results):
     """The records behind the charts, by the chart's name."""
     scaling: Mapping[str, Any] | None = None
     """What `python -m fairtune.scaling` measured, where it was run."""
+    factors: Sequence[Factor] = ()
+    """How much slower a plain Trainer is, as far as that was measured."""
 
     @property
     def first(self) -> RunRecord:
@@ -241,4 +244,5 @@ def read(study: Params) -> Evidence:
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},
         scaling=read_sweep() if SWEEP.exists() else None,
+        factors=read_factors(),
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from fairtune.analysis.formats import number, percent, points
 from fairtune.analysis.pairs import POWER
-from fairtune.report import accuracy, costs, quiet, recommendation, scaling, tables
+from fairtune.report import accuracy, costs, loop, quiet, recommendation, scaling, tables
 from fairtune.report.study import Evidence
 from fairtune.report.techniques import used
 from fairtune.report.wording import count, listing, methods
@@ -46,6 +46,7 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "trainings": accuracy.trainings(evidence, evidence.study.seeds),
         "quality": accuracy.quality(evidence),
         "extremes": {cost: costs.extremes(evidence, cost) for cost in evidence.costs},
+        "costs_of": loop.costs_of(evidence),
         "quiet": quiet.note(evidence),
         "memory_source": costs.memory_source(evidence),
         "memory_note": costs.memory_note(evidence),
