@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
-from fairtune.analysis.formats import mebibytes, percent, points, seconds
+from fairtune.analysis.formats import NOT_MEASURED, mebibytes, percent, points, seconds
 from fairtune.core import params
 from fairtune.core.errors import UserError, run
 from fairtune.report.accuracy import seeds_note
+from fairtune.report.quiet import note
 from fairtune.report.study import Results, read_results
 from fairtune.report.wording import capital, methods
 
@@ -67,7 +69,10 @@ def judge(results: Results, name: str, limits: Limits) -> Judgement:
         (results.memory.name, found[results.memory.key], limits.max_memory_mib, mebibytes),
         ("training time", found["train_seconds"], limits.max_seconds, seconds),
     ):
-        if most is not None and value > most:
+        if most is not None and value is None:
+            uncertain = True
+            reasons.append(f"its {what} is {NOT_MEASURED}: its runs all shared the GPU")
+        elif most is not None and value > most:
             reasons.append(f"its {what} is {show(value)}, over {show(most)}")
             misses.append(value / most - 1)
     least, mean, half = limits.min_accuracy, found["accuracy"], found["accuracy_ci95"]
@@ -93,7 +98,8 @@ def order(results: Results, judgements: Sequence[Judgement]) -> list[Judgement]:
 
     def key(one: Judgement) -> tuple[bool, bool, float, float]:
         accuracy = results.metrics[one.method]["accuracy"]
-        weighed = results.weight(one.method)
+        weight = results.weight(one.method)
+        weighed = inf if weight is None else weight
         return (one.status != FITS, one.method not in unbeaten, weighed, -accuracy)
 
     return sorted((one for one in judgements if one.status != FAILS), key=key)
@@ -104,6 +110,7 @@ def advise(results: Results, limits: Limits) -> Advice:
     judgements = [judge(results, name, limits) for name in results.names]
     fitting = order(results, judgements)
     text = [_memory_note(results)] if not results.memory.on_gpu else []
+    seeds = seeds_note(results) if results.seeds == 1 else ""
     nearest = None
     if fitting:
         text += _choice(results, fitting)
@@ -115,7 +122,7 @@ def advise(results: Results, limits: Limits) -> Advice:
         runner_up=fitting[1].method if len(fitting) > 1 else None,
         nearest=nearest,
         memory=results.memory.name,
-        text=text + ([seeds_note(results)] if results.seeds == 1 else []),
+        text=text + [one for one in (note(results), seeds) if one],
         judgements=judgements,
     )
 
@@ -149,9 +156,13 @@ def _figures(results: Results, name: str) -> str:
     found = results.metrics[name]
     return (
         f"accuracy {percent(found['accuracy'])} (±{points(found['accuracy_ci95'])}), "
-        f"training time {seconds(found['train_seconds'])}, "
-        f"{results.memory.name} {mebibytes(found[results.memory.key])}"
+        f"training time {_shown(found['train_seconds'], seconds)}, "
+        f"{results.memory.name} {_shown(found[results.memory.key], mebibytes)}"
     )
+
+
+def _shown(value: float | None, show: Callable[[float], str]) -> str:
+    return NOT_MEASURED if value is None else show(value)
 
 
 def _between(results: Results, first: str, second: str) -> str:

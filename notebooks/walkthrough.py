@@ -149,7 +149,8 @@ display(Markdown("\n".join(f"- {sentence}" for sentence in values["pair_details"
 draw("training_time", "memory", "memory_breakdown", "parameters", "loss", "pareto")
 
 # %%
-costs = [values["memory_note"], *values["extremes"].values(), *values["trades"], *values["storage"]]
+costs = [values["costs_of"], values["quiet"], values["memory_note"], *values["extremes"].values()]
+costs += [*values["trades"], *values["storage"]]
 display(Markdown("\n".join(f"- {sentence}" for sentence in costs if sentence)))
 
 # %% [markdown]

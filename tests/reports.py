@@ -17,10 +17,11 @@ from fairtune.analysis import metrics
 from fairtune.core import paths
 from fairtune.core.files import write_json
 from fairtune.core.params import Params
+from fairtune.report.families import FACTORS
 from fairtune.report.study import Evidence
 from fairtune.runs.record import Run
 from stages.compare import compare
-from tests.studies import METHODS, make_runs, write_runs
+from tests.studies import METHODS, make_runs, with_company, write_runs
 
 ROOT = Path(__file__).parents[1]
 PRESET = ROOT / "studies/embedded.yaml"
@@ -81,9 +82,20 @@ def evidence_of(runs: dict[str, list[Run]], *, scaling: dict[str, Any] | None = 
     )
 
 
-def make_evidence(*, scaling: dict[str, Any] | None = None, **knobs: Any) -> Evidence:
-    """Return the evidence of a constructed study; `knobs` as for `make_runs`."""
-    return evidence_of(make_runs(**knobs), scaling=scaling)
+def make_evidence(
+    *,
+    scaling: dict[str, Any] | None = None,
+    shared: Mapping[str, Sequence[int]] | None = None,
+    **knobs: Any,
+) -> Evidence:
+    """Return the evidence of a constructed study.
+
+    Args:
+        scaling: what a sweep left.
+        shared: method -> seeds whose run shared the GPU.
+        knobs: as for `make_runs`.
+    """
+    return evidence_of(with_company(make_runs(**knobs), shared or {}), scaling=scaling)
 
 
 def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:
@@ -102,15 +114,18 @@ def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:
     return {"device": "NVIDIA H200", "memory": "gpu_allocated_mib", "points": points}
 
 
-def write_study(root: Path, **knobs: Any) -> Evidence:
+def write_study(
+    root: Path, *, shared: Mapping[str, Sequence[int]] | None = None, **knobs: Any
+) -> Evidence:
     """Write a constructed study under ``root`` as the pipeline leaves it before the report."""
-    runs = make_runs(**knobs)
+    runs = with_company(make_runs(**knobs), shared or {})
     found = evidence_of(runs)
     write_runs(root, runs)
     (root / paths.PARAMS).write_text(json.dumps(make_study(runs)), encoding="utf-8")
     write_json(root / paths.SUBSET / paths.MANIFEST, found.subset)
     write_json(root / paths.ENCODED / paths.MANIFEST, found.encoded)
     write_json(root / paths.METRICS / "comparison.json", found.comparison)
+    write_json(root / FACTORS, {"results": []})
     for name, of_method in found.metrics.items():
         write_json(root / paths.METRICS / f"{name}.json", of_method)
     for name, table in found.tables.items():

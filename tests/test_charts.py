@@ -16,9 +16,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from fairtune.analysis.formats import NOT_MEASURED
 from fairtune.charts.gallery import Tables, charts, draw_all
-from fairtune.charts.style import NOT_MEASURED, STYLE, WIDTH, looks
-from tests.studies import METHODS, make_runs, make_tables
+from fairtune.charts.style import STYLE, WIDTH, looks
+from tests.studies import METHODS, make_runs, make_tables, with_company
 
 ROOT = Path(__file__).parent.parent
 
@@ -149,9 +150,11 @@ def test_a_chart_is_a_file_and_has_one_name(tmp_path: Path) -> None:
             assert f'chart("{name}"' in (ROOT / "report/template" / template).read_text()
 
 
+@pytest.mark.parametrize("shared", [{}, {"full": [1], "qlora": [1, 2, 3]}], ids=["quiet", "shared"])
 @pytest.mark.parametrize("name", list(charts()))
-def test_no_text_leaves_the_figure(name: str) -> None:
-    figure = drawn(study(seeds=(1, 2, 3), rows=2000), name)
+def test_no_text_leaves_the_figure(name: str, shared: dict[str, list[int]]) -> None:
+    runs = with_company(make_runs(seeds=(1, 2, 3), rows=2000), shared)
+    figure = drawn(make_tables(runs), name)
     written = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
         written += [*axes.texts, axes.title, axes.xaxis.label, axes.yaxis.label]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -30,18 +31,18 @@ def test_runs_that_share_everything_pass() -> None:
         ("device", {"name": "another GPU"}, "name of the device"),
         ("data", {"subset_sha256": "0"}, "training, validation and test rows"),
         ("data", {"order_sha256": "0"}, "order of the training rows"),
+        ("data", {"padded_lengths": [512]}, "lengths that batches are padded to"),
+        ("data", {"padded_tokens": 1}, "tokens with padding"),
         ("data", {"steps": 7}, "optimizer steps"),
         ("execution", {"optimizer": "SGD"}, "optimizer"),
         ("execution", {"captured_steps": 0}, "replay as CUDA graphs"),
+        ("execution", {"captured_steps": 7}, "steps replayed as CUDA graphs"),
     ],
 )
 def test_a_difference_that_is_not_declared_is_refused_by_name(
     part: str, values: dict[str, Any], named: str
 ) -> None:
     runs = make_runs(seeds=(1, 2))
-    if part == "execution" and "captured_steps" in values:
-        other = 5 if runs["full"][0].record.execution.captured_steps == 0 else 0
-        values = {"captured_steps": other}
     runs["lora"][1] = changed(runs["lora"][1], part, **values)
     with pytest.raises(UserError, match=f"differ in: {named}.*lora with seed 2"):
         fairness.check(runs)
@@ -53,6 +54,50 @@ def test_a_method_that_cannot_be_captured_is_to_be_trained_like_the_others() -> 
     assert runs["lora"][0].record.execution.captured_steps
     runs["ia3"][0] = changed(runs["ia3"][0], "execution", **other)
     with pytest.raises(UserError, match=r"set train.cuda_graphs to 'off'"):
+        fairness.check(runs)
+
+
+FAILED = "capture failed: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+@pytest.mark.parametrize(
+    ("note", "busy", "remedy"),
+    [
+        ("the adapter works on each step's gradients", None, "has False; set train.cuda_graphs"),
+        (FAILED, None, "lower train.batch_size or encode.max_length, or set train.cuda_graphs"),
+        ("capture failed: CUBLAS_STATUS_ALLOC_FAILED when calling", None, "lower train.batch_size"),
+        (
+            FAILED,
+            "processes [7] held 70000 MiB",
+            "while others used the GPU: train it alone, `dvc repro --force train@ia3-2`",
+        ),
+    ],
+)
+def test_what_to_do_about_a_run_without_graphs_follows_from_why_it_has_none(
+    note: str, busy: str | None, remedy: str
+) -> None:
+    runs = make_runs(seeds=(1, 2))
+    eager = {"captured_steps": 0, "eager_steps": 564, "note": note}
+    runs["ia3"][1] = changed(runs["ia3"][1], "execution", **eager)
+    runs["ia3"][1] = changed(runs["ia3"][1], "device", busy=busy)
+    with pytest.raises(UserError, match=re.escape(remedy)):
+        fairness.check(runs)
+
+
+def test_unlike_hosts_of_equal_gpus_and_what_works_before_a_training_may_differ() -> None:
+    runs = make_runs(seeds=(1, 2))
+    one = changed(runs["lora"][1], "device", threads=64)
+    versions = one.record.versions | {"dvc": "9.9", "datasets": "9.9", "tokenizers": "9.9"}
+    record = one.record.model_copy(update={"versions": versions})
+    runs["lora"][1] = dataclasses.replace(one, record=record)
+    fairness.check(runs)
+    assert fairness.manifest(runs)["identical"]["CPU threads"] is None
+
+
+def test_on_a_processor_its_threads_must_be_the_same() -> None:
+    runs = make_runs(gpu=False)
+    runs["lora"][0] = changed(runs["lora"][0], "device", threads=64)
+    with pytest.raises(UserError, match="differ in: CPU threads"):
         fairness.check(runs)
 
 

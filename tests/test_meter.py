@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -22,6 +22,7 @@ from fairtune.core.units import MIB
 from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline, baseline
 from fairtune.hardware.clock import Stopwatch
+from fairtune.hardware.company import STEADY, Company
 from fairtune.hardware.energy import EnergyCounter
 from fairtune.hardware.memory import ALLOCATOR, SAMPLED, MemoryPeaks, host_peak_mib
 from fairtune.hardware.meter import Meter
@@ -29,6 +30,7 @@ from fairtune.hardware.sampler import Sampler, Samples
 from fairtune.hardware.steps import WARM_UP_STEPS, Steps
 from fairtune.models import footprint
 from fairtune.runs.breakdown import Breakdown
+from fairtune.training.recording import device_of_run
 
 ROOT = Path(__file__).parent.parent
 PLAYED = """
@@ -83,23 +85,30 @@ def samples_taken(folder: Path) -> int:
     return asked.stat().st_size if asked.exists() else 0
 
 
-def await_samples(folder: Path) -> None:
+def await_samples(folder: Path, fewest: int = FEWEST) -> None:
     """Wait until a few samples are taken."""
     for _ in range(6000):
-        if samples_taken(folder) >= FEWEST:
+        if samples_taken(folder) >= fewest:
             return
         time.sleep(0.01)
     raise AssertionError("no samples")
 
 
 def sampled(
-    folder: Path, *, processes: str, device: int = 900, interrupted: bool = False
+    folder: Path,
+    *,
+    processes: str,
+    device: int = 900,
+    drawing: str = "[]",
+    before: Sequence[str] = (),
+    fewest: int = FEWEST,
+    interrupted: bool = False,
 ) -> Samples:
     """Run the sampler against a played NVML and return what it found."""
-    play(folder, device=device, processes=processes)
+    play(folder, device=device, processes=processes, drawing=drawing)
     path = f"{folder}{os.pathsep}{ROOT}"
     with subprocess.Popen(
-        [sys.executable, "-m", "fairtune.hardware.sampler", "4242"],
+        [sys.executable, "-m", "fairtune.hardware.sampler", "4242", *before],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -110,7 +119,7 @@ def sampled(
         assert process.stdout.readline() == "ready\n"
         process.stdin.write("run\n")
         process.stdin.flush()
-        await_samples(folder)
+        await_samples(folder, fewest)
         process.stdin.write("pause\n")
         process.stdin.flush()
         if interrupted:
@@ -355,6 +364,90 @@ def test_memory_that_the_driver_does_not_tell_is_null_with_the_reason(tmp_path: 
     found = sampled(tmp_path, processes="[(4242, None)]")
     assert found.process_mib is None
     assert found.reason == "the driver does not tell memory by process"
+
+
+ALONE = "[(4242, 700 * 2**20)]"
+
+
+@pytest.mark.parametrize(
+    ("processes", "seen"),
+    [
+        (ALONE, None),
+        (
+            "[(4242, 700 * 2**20), (7, 9 * 2**20), (9, 2**20)]",
+            "processes [7, 9] held 10 MiB of the GPU during training",
+        ),
+        ("[(4242, None), (7, None)]", "processes [7] held a part of the GPU during training"),
+        # The numbers of another namespace: the one process is the training.
+        ("[(90001, 700 * 2**20)]", None),
+        (
+            "[(90001, 700 * 2**20), (90002, 5 * 2**20)]",
+            "2 processes were on the GPU during training, one of them the training's own",
+        ),
+        # None that a container may see.
+        ("[]", None),
+    ],
+)
+def test_who_computes_on_the_gpu_during_a_training_is_noticed(
+    tmp_path: Path, processes: str, seen: str | None
+) -> None:
+    assert sampled(tmp_path, processes=processes).others == seen
+
+
+def test_a_desktop_beside_a_training_is_nobody_who_computes(tmp_path: Path) -> None:
+    found = sampled(tmp_path, processes=ALONE, drawing="[(7, 30 * 2**20)]")
+    assert (found.others, found.process_mib) == (None, 700)
+
+
+@pytest.mark.parametrize("processes", [ALONE, "[(90001, 700 * 2**20)]"])
+def test_memory_of_a_process_that_the_driver_does_not_list_is_noticed(
+    tmp_path: Path, processes: str
+) -> None:
+    enough = 2 * STEADY
+    knobs: dict[str, Any] = {"processes": processes, "before": ["200"], "fewest": enough}
+    assert sampled(tmp_path / "quiet", device=910, **knobs).others is None
+    assert sampled(tmp_path / "full", device=3900, **knobs).others == (
+        "a process that the driver does not list held 3000 MiB of the GPU during training"
+    )
+
+
+def test_memory_given_back_between_two_counters_is_nobody_s() -> None:
+    company = Company(pid=1, before_mib=0.0)
+    for _ in range(STEADY):
+        for used in (*[5000.0] * (STEADY - 1), 700.0):
+            company.look({1: 700.0}, used)
+    assert company.seen() is None
+    for _ in range(STEADY):
+        company.look({1: 700.0}, 5000.0)
+    assert "held 4300 MiB" in str(company.seen())
+
+
+def test_who_came_and_went_is_remembered_with_the_most_that_was_held() -> None:
+    company = Company(pid=1, before_mib=None)
+    for beside in ({}, {7: 500.0}, {7: 800.0}, {7: 10.0}, {9: 1.0}, {}):
+        company.look({1: 700.0, **beside}, 2000.0)
+    assert company.seen() == "processes [7, 9] held 801 MiB of the GPU during training"
+
+
+def test_who_comes_during_a_training_stands_in_its_record_beside_who_was_there_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play(tmp_path, processes=f"[({os.getpid()}, 650 * 2**20), (7, 2**30)]")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    for function in ("reset_peak_memory_stats", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, function, lambda: None)
+    for before, told in ((None, ""), ("processes [5] held 1 MiB of the GPU at the start", "; ")):
+        meter = cpu_meter()
+        meter.base = Baseline(gpu=0, device_mib=200.0, busy=before)
+        assert device_of_run(meter).busy == before
+        meter.memory_peaks = MemoryPeaks(on_gpu=True, base=meter.base)
+        meter.memory_peaks.prepare()
+        meter.memory_peaks.run()
+        await_samples(tmp_path)
+        meter.close()
+        during = "processes [7] held 1024 MiB of the GPU during training"
+        assert device_of_run(meter).busy == f"{before or ''}{told}{during}"
+        (tmp_path / "asked").unlink()
 
 
 def test_ctrl_c_ends_the_training_and_not_its_sampler(tmp_path: Path) -> None:

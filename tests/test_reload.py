@@ -133,6 +133,7 @@ def test_the_head_starts_from_the_same_weights_in_all_methods(finished: Path) ->
     ]
     assert len({record["head_sha256"] for record in records}) == 1
     assert len({record["data"]["order_sha256"] for record in records}) == 1
+    assert {record["model_type"] for record in records} == {"bert"}
 
 
 def test_ranks_that_adalora_dropped_are_not_shipped(finished: Path) -> None:

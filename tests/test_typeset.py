@@ -27,7 +27,7 @@ from fairtune.report.scaling import predicted
 from fairtune.report.study import Evidence
 from fairtune.report.values import context, short_name
 from tests.reports import LENGTHS, ROOT, make_evidence, make_sweep, write_study
-from tests.studies import METHODS, make_runs, make_tables
+from tests.studies import COMPANY, METHODS, make_runs, make_tables
 
 Papers = Callable[[str], tuple[Evidence, bytes, str]]
 TEMPLATES = ROOT / "report/template"
@@ -47,6 +47,8 @@ STUDIES: dict[str, dict[str, Any]] = {
     "one method": {"methods": ("lora",)},
     "many classes": {"classes": 7, "rows": 700},
     "a sweep": {"scaling": make_sweep()},
+    "a shared GPU": {"seeds": (1, 2, 3), "shared": {"lora": [2], "qlora": [1, 2, 3]}},
+    "only shared runs": {"seeds": (1, 2), "shared": dict.fromkeys(METHODS, (1, 2))},
 }  # fmt: skip
 
 
@@ -125,7 +127,9 @@ def relations(found: Evidence) -> set[str]:
     pairs = {(found.baseline, name) for name in found.names} | set(pairwise(found.names))
     for values in map(found.spent, found.costs):
         ordered = sorted(values, key=lambda name: values[name])
-        for base, name in {*pairs, (ordered[0], ordered[-1])}:
+        for base, name in {*pairs, *zip(ordered[:1], ordered[-1:], strict=True)}:
+            if not {base, name} <= set(values):
+                continue
             ratio = values[name] / values[base]
             printed |= {f"{abs(round(100 * (ratio - 1)))}%"} if ratio < 2 else set()
             printed |= {f"{ratio:,.1f}", f"{ratio:,.0f}"} if ratio >= 2 else set()
@@ -160,7 +164,7 @@ def backed(found: Evidence) -> set[str]:
             for path in (f"times.{field}", f"inference.{field}", f"energy.{field}", field):
                 printed |= of_record(found, path, name)
         printed |= figures("sample_interval_ms", of_method[0].memory.sample_interval_ms or 0)
-        if found.measured("gpu_allocated_mib"):
+        if found.metrics[name]["gpu_allocated_mib"]:
             rest = 1 - of_method[0].predicted.total_mib / found.metrics[name]["gpu_allocated_mib"]
             printed.add(f"{100 * rest:.1f}")
     for shape in SHAPES:
@@ -199,7 +203,7 @@ def unbacked(text: str, found: Evidence) -> list[str]:
     quotes = [run.device.name, run.device.driver or "", found.study.report.title,
               found.subset["sha256"][:12], *found.subset["labels"],
               run.parameters["model"]["name"],
-              short_name(found.study.model.name)]  # fmt: skip
+              short_name(found.study.model.name), COMPANY]  # fmt: skip
     quotes += [f"{name} {version}" for name, version in run.versions.items()]
     for quote in sorted(filter(None, quotes), key=len, reverse=True):
         body = body.replace(quote, "")
@@ -248,6 +252,8 @@ SAID = {
     "a fifth method": ["five methods", "full, lora, qlora, ia3 and dora"],
     "a method missing": ["two methods", "full and ia3"],
     "one method": ["nothing to compare it with"],
+    "a shared GPU": ["lora 2 of 3 runs (1 shared the GPU)", "It is n/a for qlora"],
+    "only shared runs": ["We recommend no method", "The training time is n/a"],
 }
 
 

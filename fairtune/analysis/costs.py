@@ -1,4 +1,4 @@
-"""What the methods cost: one table of costs, which memory counts, and means over seeds.
+"""What the methods cost: one table of costs, and which memory counts.
 
 Less is better in all of them. A further cost is one entry of `COSTS`: the Pareto chart, the
 report's sentences and the advice loop over the table.
@@ -6,15 +6,13 @@ report's sentences and the advice loop over the table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from fairtune.analysis.formats import mebibytes, number, seconds
+from fairtune.analysis.quiet import counted
 from fairtune.runs.record import RunRecord, Runs
 
 SAME = 0.02
@@ -104,11 +102,6 @@ class Cost:
     weighed: bool = False
     """Whether the recommendation weighs it: it decides whether a training is possible."""
 
-    def of(self, record: RunRecord) -> float | None:
-        """Return what one run cost, None where that was not measured."""
-        found = attrgetter(self.field)(record)
-        return None if found is None else float(found)
-
 
 COSTS = (
     Cost(
@@ -165,48 +158,38 @@ def costs(memory: MemoryCounter) -> dict[str, Cost]:
     }
 
 
-def weight(metrics: Mapping[str, Any], memory: MemoryCounter) -> float:
+def weight(metrics: Mapping[str, Any], memory: MemoryCounter) -> float | None:
     """Return what the recommendation weighs of one method: time x memory.
 
-    A product, so that units do not matter.
+    A product, so that units do not matter; None where one of them was not measured.
 
     Args:
         metrics: of the method.
         memory: the counter that is shown.
     """
-    return prod(
-        float(metrics[cost.metric])
-        for cost in costs(memory).values()
-        if cost.weighed and cost.metric
-    )
-
-
-def mean_or_none(values: Sequence[float | None], *, digits: int = 1) -> float | None:
-    """Return the mean, or None where any value was not measured."""
-    known = [value for value in values if value is not None]
-    return round(float(np.mean(known)), digits) if known and len(known) == len(values) else None
-
-
-def means(
-    runs: Runs, measure: Callable[[RunRecord], float | None], *, digits: int = 1
-) -> dict[str, float]:
-    """Return the mean over seeds of one figure for each method that has it for every seed."""
-    found = {
-        method: mean_or_none([measure(run.record) for run in of_method], digits=digits)
-        for method, of_method in runs.items()
-    }
-    return {method: mean for method, mean in found.items() if mean is not None}
+    weighed = [cost.metric for cost in costs(memory).values() if cost.weighed and cost.metric]
+    values = [metrics[key] for key in weighed]
+    return None if None in values else float(prod(values))
 
 
 def all_have(runs: Runs, counter: str) -> bool:
-    """Return whether every run has a counter of memory."""
-    everyone = [run for of_method in runs.values() for run in of_method]
-    return all(getattr(run.record.memory, counter) is not None for run in everyone)
+    """Return whether every run that counts has a counter of memory."""
+    return all(value is not None for _, value in _counted(runs, counter))
 
 
 def reason(runs: Runs, counter: str) -> str:
     """Return why a counter of memory is missing, as the first run without it says; '' if none."""
-    for run in (run for of_method in runs.values() for run in of_method):
-        if getattr(run.record.memory, counter) is None:
-            return run.record.memory.unavailable.get(counter, "no reason recorded")
-    return ""
+    return next(
+        (
+            record.memory.unavailable.get(counter, "no reason recorded")
+            for record, value in _counted(runs, counter)
+            if value is None
+        ),
+        "",
+    )
+
+
+def _counted(runs: Runs, counter: str) -> list[tuple[RunRecord, float | None]]:
+    """Return the runs whose memory counts, each with its counter."""
+    records = [run.record for of_method in runs.values() for run in of_method]
+    return [(one, getattr(one.memory, counter)) for one in counted(records, f"memory.{counter}")]

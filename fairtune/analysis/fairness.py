@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fairtune.analysis.quiet import shared
 from fairtune.core.errors import UserError
 from fairtune.runs.record import RunRecord, Runs
 
+# Libraries that have done their work before a training starts; what they made is hashed.
+BEFORE = ("datasets", "dvc", "tokenizers")
+REPLAY, REPLAYED = "replay as CUDA graphs", "steps replayed as CUDA graphs"
 # Of one study: the same in every run.
 IDENTICAL: dict[str, Callable[[RunRecord], Any]] = {
     "training, validation and test rows": lambda r: r.data.subset_sha256,
@@ -23,22 +27,27 @@ IDENTICAL: dict[str, Callable[[RunRecord], Any]] = {
     "training settings": lambda r: r.parameters["train"],
     "optimizer steps": lambda r: r.data.steps,
     "tokens trained on": lambda r: r.data.tokens,
-    "lengths that batches are padded to": lambda r: r.data.padded_lengths,
     "optimizer": lambda r: r.execution.optimizer,
     "attention": lambda r: r.execution.attention,
-    "replay as CUDA graphs": lambda r: r.execution.captured_steps > 0,
+    REPLAY: lambda r: r.execution.captured_steps > 0,
     "device": lambda r: r.device.type,
     "name of the device": lambda r: r.device.name,
     "driver": lambda r: r.device.driver,
     "precision": lambda r: r.device.precision,
-    "CPU threads": lambda r: r.device.threads,
-    "library versions": lambda r: r.versions,
+    # A GPU's host only feeds it, and hosts with the same GPU may have other processors.
+    "CPU threads": lambda r: None if r.device.type == "cuda" else r.device.threads,
+    "library versions": lambda r: {k: v for k, v in r.versions.items() if k not in BEFORE},
 }
-# The same in the runs of one seed.
+# The same in the runs of one seed: each seed has batches of its own, and so their lengths.
 IDENTICAL_BY_SEED: dict[str, Callable[[RunRecord], Any]] = {
     "order of the training rows": lambda r: r.data.order_sha256,
     "first weights of the head": lambda r: r.head_sha256,
+    "lengths that batches are padded to": lambda r: r.data.padded_lengths,
+    "tokens with padding": lambda r: r.data.padded_tokens,
+    REPLAYED: lambda r: r.execution.captured_steps,
 }
+# What torch and cuBLAS say where memory does not suffice.
+NO_MEMORY = ("out of memory", "alloc_failed")
 # What a method is: its own block of the parameters.
 BY_DESIGN = "method"
 
@@ -66,21 +75,35 @@ def _same(
             ours, theirs = _difference(ours, theirs)
             raise UserError(
                 f"the runs differ in: {name}: {_run(one)} has {ours}, {_run(other)} has {theirs}; "
-                f"{_remedy(one, other)}"
+                f"{_remedy(name, one, other)}"
             )
 
 
-def _remedy(one: RunRecord, other: RunRecord) -> str:
-    """Return how to make two runs alike.
-
-    A method that calls PEFT after each step cannot be captured, however often it trains.
-    """
-    if bool(one.execution.captured_steps) != bool(other.execution.captured_steps):
-        return "set train.cuda_graphs to 'off', so that all methods train alike"
+def _remedy(name: str, one: RunRecord, other: RunRecord) -> str:
+    """Return how to make two runs alike that differ in the field of this name."""
+    if name in (REPLAY, REPLAYED):
+        return _remedy_of_eager(min(one, other, key=lambda r: r.execution.captured_steps))
     return (
         f"train both alike: `dvc repro --force train@{one.method}-{one.seed} "
         f"train@{other.method}-{other.seed}`"
     )
+
+
+def _remedy_of_eager(record: RunRecord) -> str:
+    """Return what to do about a run that replayed fewer steps than another.
+
+    A method that calls PEFT after each step cannot be captured, however often it trains; one whose
+    graphs found no memory can be, where there is more of it.
+    """
+    off = "set train.cuda_graphs to 'off', so that all methods train alike"
+    note = record.execution.note.lower()
+    if not any(words in note for words in NO_MEMORY):
+        return off
+    lack = f"the graphs of {_run(record)} found no memory"
+    if record.device.busy:
+        stage = f"train@{record.method}-{record.seed}"
+        return f"{lack} while others used the GPU: train it alone, `dvc repro --force {stage}`"
+    return f"{lack}: lower train.batch_size or encode.max_length, or {off}"
 
 
 def _difference(ours: Any, theirs: Any) -> tuple[str, str]:
@@ -105,9 +128,6 @@ def manifest(runs: Runs) -> dict[str, Any]:
     Call `check` first: the shared values are read from the first run.
     """
     first = next(iter(runs.values()))[0].record
-    busy = sorted(
-        {r.record.device.busy for of in runs.values() for r in of if r.record.device.busy}
-    )
     return {
         "identical": {name: read(first) for name, read in IDENTICAL.items()},
         "identical_by_seed": {
@@ -115,13 +135,13 @@ def manifest(runs: Runs) -> dict[str, Any]:
             for name, read in IDENTICAL_BY_SEED.items()
         },
         "gradient_checkpointing": False,
-        # Not an empty list: `dvc plots` looks for records in every list of the file.
-        "other_use_of_the_gpu": busy or None,
+        "other_use_of_the_gpu": shared(runs) or None,
+        # No empty list: `dvc plots` looks for records in every list of the file.
         "by_design": {
             name: {
                 key: value
                 for key, value in of_method[0].record.parameters[BY_DESIGN].items()
-                if value is not None
+                if value is not None and value != []
             }
             for name, of_method in runs.items()
         },

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 MINUS = "−"
+NOT_MEASURED = "n/a"
+"""Stands for a figure that was not measured; 0 would look like a free lunch."""
 
 
 def number(value: float, *, digits: int = 0) -> str:

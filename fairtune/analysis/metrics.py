@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
-from fairtune.analysis.costs import MEMORY_COUNTERS, mean_or_none
+from fairtune.analysis.costs import MEMORY_COUNTERS
 from fairtune.analysis.estimates import AccuracyEstimate, accuracy_estimate, correctness
 from fairtune.analysis.formats import decimals, number
+from fairtune.analysis.quiet import mean
 from fairtune.runs.record import Run
 
 Value = float | int | None
@@ -60,9 +60,8 @@ def _bounds(runs: Sequence[Run]) -> tuple[float, float]:
 
 
 def _mean_of(field: str) -> Callable[[Sequence[Run]], Value]:
-    """Return what takes the mean over seeds of a field of the record."""
-    read = attrgetter(field)
-    return lambda runs: mean_or_none([read(run.record) for run in runs])
+    """Return what takes the mean of a field of the record over the runs that count."""
+    return lambda runs: mean([run.record for run in runs], field)
 
 
 METRICS = (
@@ -89,14 +88,14 @@ METRICS = (
         heading="Trained par.",
         show=number,
     ),
-    Metric(  # the training loop alone, mean over seeds
+    Metric(  # the training loop alone, mean over the runs that had the device to themselves
         key="train_seconds",
         measure=_mean_of("times.train_seconds"),
         higher_is_better=False,
         heading="Time (s)",
         show=figure,
     ),
-    # Peaks, means over seeds. The tables show the one that `memory_counter` chooses.
+    # Peaks, means over the same runs. The tables show the one that `memory_counter` chooses.
     *(
         Metric(
             key=counter.key,

@@ -67,11 +67,12 @@ def end_labels(axes: Axes, ends: Mapping[str, tuple[float, str]], rows: Mapping[
 
 
 def wrapped(text: str, *, width: int = 50) -> str:
-    """Break a line at a comma or dot where it would not fit the column."""
+    """Break a line at commas or dots where it would not fit the column."""
     if len(text) <= width:
         return text
     for mark in (" · ", ", "):
         place = text.rfind(mark, 0, width)
         if place > 0:
-            return text[: place + len(mark)].rstrip(" ·") + "\n" + text[place + len(mark) :]
+            rest = wrapped(text[place + len(mark) :], width=width)
+            return text[: place + len(mark)].rstrip(" ·") + "\n" + rest
     return text

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from fairtune.analysis.costs import costs, means, memory_of_runs, reason
+from fairtune.analysis.costs import costs, memory_of_runs, reason
 from fairtune.analysis.formats import mebibytes
+from fairtune.analysis.quiet import means
 from fairtune.charts.bars import horizontal_bars, wrapped
-from fairtune.charts.records import Compared, Record, seeds_text
+from fairtune.charts.records import Compared, Record, cost_label, left_out_text, seeds_text
 from fairtune.charts.style import Look
 
 
@@ -24,12 +25,12 @@ def records(compared: Compared) -> list[Record]:
         {
             "method": method,
             "memory_mib": value,
-            "label": mebibytes(value),
+            "label": cost_label(mebibytes(value), method, runs),
             "panel": f"{memory.name} {memory.meaning}{lack}",
-            "note": seeds_text(runs),
+            "note": f"{seeds_text(runs)}{left_out_text(runs)}",
             "color": color[method],
         }
-        for method, value in means(runs, costs(memory)["memory"].of).items()
+        for method, value in means(runs, costs(memory)["memory"].field).items()
     ]
 
 

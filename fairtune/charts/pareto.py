@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
-from fairtune.analysis.costs import costs, means, memory_of_runs
+from fairtune.analysis.costs import costs, memory_of_runs
 from fairtune.analysis.estimates import estimates
 from fairtune.analysis.pareto import pareto_front
+from fairtune.analysis.quiet import means
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import GREY, INK, WIDTH, Look, grouped, hide_spare
 
@@ -29,7 +30,7 @@ def records(compared: Compared) -> list[Record]:
     runs, color, found = compared.runs, compared.colors, estimates(compared.runs)
     made = []
     for key, cost in costs(memory_of_runs(runs)).items():
-        values = means(runs, cost.of, digits=2)
+        values = means(runs, cost.field, digits=2)
         front = pareto_front(values, compared.verdicts)
         of_cost: list[Record] = [
             {

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fairtune.analysis.quiet import shared
 from fairtune.analysis.verdicts import PairVerdict
 from fairtune.runs.record import Runs
 
@@ -44,3 +45,18 @@ def seeds_text(runs: Runs) -> str:
     """Return how many trainings stand behind a mean: 'one seed', 'mean of 3 seeds'."""
     count = max(len(of_method) for of_method in runs.values())
     return "one seed" if count == 1 else f"mean of {count} seeds"
+
+
+def cost_label(text: str, method: str, runs: Runs) -> str:
+    """Return a cost as it is printed, with the number of runs behind it where some are left out."""
+    left_out = len(shared(runs).get(method, ()))
+    total = len(runs[method])
+    return f"{text} ({total - left_out} of {total} runs)" if left_out else text
+
+
+def left_out_text(runs: Runs) -> str:
+    """Return why runs are left out of the costs, to follow a note; empty where none is."""
+    left_out = {method: len(seeds) for method, seeds in shared(runs).items()}
+    gone = [method for method, count in left_out.items() if count == len(runs[method])]
+    said = " · other runs shared the GPU" if len(left_out) > len(gone) else ""
+    return said + (f" · {', '.join(gone)} n/a: all runs shared the GPU" if gone else "")

@@ -12,12 +12,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from fairtune.analysis.formats import NOT_MEASURED
 from fairtune.charts.records import Record
 
 WIDTH = 3.5
 """Inches: one column of an IEEE paper."""
 INK, GREY = "#222222", "#777777"
-NOT_MEASURED = "n/a"
 STYLE: Any = {  # matplotlib's own type for it is newer than the versions allowed
     # STIX is what IEEE's Times is set beside, and comes with matplotlib.
     "font.family": "STIXGeneral",

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from matplotlib.figure import Figure
 
-from fairtune.analysis.costs import means
 from fairtune.analysis.formats import seconds as format_seconds
+from fairtune.analysis.quiet import means
 from fairtune.charts.bars import horizontal_bars
-from fairtune.charts.records import Compared, Record, seeds_text
+from fairtune.charts.records import Compared, Record, cost_label, left_out_text, seeds_text
 from fairtune.charts.style import Look
 from fairtune.runs.record import Runs
 
@@ -17,14 +17,14 @@ from fairtune.runs.record import Runs
 def records(compared: Compared) -> list[Record]:
     """Return method, seconds, label, panel, note and color."""
     runs, color = compared.runs, compared.colors
-    note = f"{seeds_text(runs)}, on {_devices(runs)}"
+    note = f"{seeds_text(runs)}, on {_devices(runs)}{left_out_text(runs)}"
     # Rounded as in the metrics: rounded once more, another figure would be printed here than there.
-    seconds = means(runs, lambda record: record.times.train_seconds)
+    seconds = means(runs, "times.train_seconds")
     return [
         {
             "method": method,
             "seconds": value,
-            "label": format_seconds(value),
+            "label": cost_label(format_seconds(value), method, runs),
             "panel": "training loop alone",
             "note": note,
             "color": color[method],

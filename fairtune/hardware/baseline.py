@@ -51,7 +51,7 @@ def baseline(*, allow_busy: bool, wanted: bool = True) -> Baseline:
         if not allow_busy:
             raise UserError(
                 f"the GPU is taken: {busy}; wait for it, or set train.allow_busy_gpu to true, "
-                "which spoils this run's time and memory figures"
+                "which leaves this run out of all costs"
             )
     return Baseline(
         gpu=gpu,

@@ -47,7 +47,7 @@ class MemoryPeaks:
     def prepare(self) -> None:
         """Start the sampling process, paused."""
         if self.on_gpu and self.base.gpu is not None and self.sample:
-            self._sampler = Sampler()
+            self._sampler = Sampler(before_mib=self.base.device_mib)
 
     def run(self) -> None:
         """Count from now on."""
@@ -71,6 +71,11 @@ class MemoryPeaks:
         if self._sampler is not None:
             self._samples = self._sampler.stop()
             self._sampler = None
+
+    @property
+    def others(self) -> str | None:
+        """Who else was on the GPU while it counted, None where nobody was noticed."""
+        return self._samples.others if self._samples else None
 
     def figures(self) -> Memory:
         """Return the five counters; None, with the reason, for one that could not be had."""

@@ -1,7 +1,7 @@
 """Sample a GPU's memory in a process of its own, which a busy training loop cannot starve.
 
-Run as ``python -m fairtune.hardware.sampler PID`` it samples until its input closes. Commands on
-its input: ``run``, ``pause``.
+Run as ``python -m fairtune.hardware.sampler PID [MIB]`` it samples until its input closes; MIB is
+what the device held before the process PID touched it. Commands on its input: ``run``, ``pause``.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 
+from fairtune.hardware.company import Company
 from fairtune.hardware.nvml import device_mib, handle, processes
 
 INTERVAL_SECONDS = 0.005
@@ -32,15 +33,22 @@ class Samples:
     count: int
     interval_ms: float | None
     reason: str | None
+    others: str | None = None
+    """Who else was on the device, None where nobody was noticed."""
 
 
 class Sampler:
     """The sampling process, seen from the process that is measured."""
 
-    def __init__(self) -> None:
-        """Start it, paused, and wait until it is ready."""
+    def __init__(self, *, before_mib: float | None = None) -> None:
+        """Start it, paused, and wait until it is ready.
+
+        Args:
+            before_mib: what the device held before this process touched it.
+        """
+        words = [str(os.getpid()), *([] if before_mib is None else [str(before_mib)])]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "fairtune.hardware.sampler", str(os.getpid())],
+            [sys.executable, "-m", "fairtune.hardware.sampler", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -79,8 +87,13 @@ class Sampler:
             )
 
 
-def sample(pid: int) -> Samples:
-    """Sample this process's and the device's memory until standard input closes."""
+def sample(pid: int, before_mib: float | None = None) -> Samples:
+    """Sample a process's and the device's memory, and who else is there, until the input closes.
+
+    Args:
+        pid: of the process.
+        before_mib: what the device held before it.
+    """
     # Ctrl-C reaches the whole group; this process ends when its input closes.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gpu = handle()
@@ -89,6 +102,7 @@ def sample(pid: int) -> Samples:
     times: list[float] = []
     mine: list[float] = []
     whole: list[float] = []
+    company = Company(pid=pid, before_mib=before_mib)
     reason = "the driver lists no process with this number (a container's own numbering?)"
     while True:
         ready, _, _ = select.select([sys.stdin], [], [], INTERVAL_SECONDS)
@@ -104,7 +118,9 @@ def sample(pid: int) -> Samples:
         used = device_mib(gpu)
         if used is not None:
             whole.append(used)
-        held = processes(gpu)
+        computing = processes(gpu, drawing=False)
+        company.look(computing, used)
+        held = computing if pid in computing else processes(gpu)
         if pid in held:
             memory = held[pid]
             if memory is None:
@@ -118,9 +134,10 @@ def sample(pid: int) -> Samples:
         count=len(times),
         interval_ms=round(statistics.median(gaps), 2) if gaps else None,
         reason=None if mine else reason,
+        others=company.seen(),
     )
 
 
 if __name__ == "__main__":
     with suppress(BrokenPipeError):  # the parent is gone: nobody waits for the figures
-        print(json.dumps(asdict(sample(int(sys.argv[1])))), flush=True)
+        print(json.dumps(asdict(sample(int(sys.argv[1]), *map(float, sys.argv[2:])))), flush=True)

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from fairtune.analysis.costs import SAME
-from fairtune.analysis.formats import number, percent, points
+from fairtune.analysis.formats import NOT_MEASURED, number, percent, points
+from fairtune.report.quiet import WHOSE, lacking
 from fairtune.report.study import Evidence
 from fairtune.report.wording import capital, listing, method, methods, relative
 
 
 def extremes(evidence: Evidence, cost: str) -> str:
-    """Return who costs least and who most, or that all cost alike."""
-    name, show, values = evidence.costs[cost].name, evidence.costs[cost].show, evidence.spent(cost)
+    """Return who costs least and who most, or that all cost alike; and who has no figure."""
+    name, values = evidence.costs[cost].name, evidence.spent(cost)
+    without = [one for one in evidence.names if one not in values]
+    if not values:
+        return f"The {name} is {NOT_MEASURED}: {lacking(without)}."
+    lack = f" It is {NOT_MEASURED} for {methods(without)}, {WHOSE}." if without else ""
+    return f"The {name} {_spread(evidence, cost, values)}.{lack}"
+
+
+def _spread(evidence: Evidence, cost: str, values: Mapping[str, float]) -> str:
+    show = evidence.costs[cost].show
     least, most = min(values, key=lambda m: values[m]), max(values, key=lambda m: values[m])
     if len(values) == 1:
-        return f"The {name} of {method(least)} is {show(values[least])}."
+        return f"of {method(least)} is {show(values[least])}"
     if values[most] <= values[least] * (1 + SAME):
-        return f"The {name} is much the same for all methods ({show(values[least])})."
+        alike = "all methods" if len(values) == len(evidence.names) else methods(list(values))
+        return f"is much the same for {alike} ({show(values[least])})"
     return (
-        f"The {name} is lowest for {method(least)} ({show(values[least])}) and highest for "
-        f"{method(most)} ({show(values[most])}, {relative(values[most], values[least])})."
+        f"is lowest for {method(least)} ({show(values[least])}) and highest for "
+        f"{method(most)} ({show(values[most])}, {relative(values[most], values[least])})"
     )
 
 
@@ -46,6 +59,10 @@ def against_baseline(evidence: Evidence) -> list[str]:
 
 def _trade(evidence: Evidence, name: str, base: str) -> str:
     """Return gains before losses, then the verdict on accuracy."""
+    without = [one for one in (name, base) if one in evidence.uncosted]
+    if without:
+        said = f"The costs of {method(name)} cannot be held against those of {method(base)}"
+        return f"{said}, because {lacking(without)}; {_accuracy(evidence, name, base)}."
     gains: list[str] = []
     losses: list[str] = []
     level: list[str] = []
@@ -84,7 +101,7 @@ def storage(evidence: Evidence) -> list[str]:
     said = []
     for name in evidence.names:
         twin = _twin(evidence, name)
-        if twin is None:
+        if twin is None or {name, twin} & set(evidence.uncosted):
             continue
         memory, time = evidence.spent("memory"), evidence.spent("training_time")
         said.append(
@@ -123,11 +140,12 @@ def parts(evidence: Evidence) -> str:
 
 def breakdown(evidence: Evidence) -> str:
     """Return how much of the measured peak the weights, gradients and moments explain."""
-    if not evidence.measured("gpu_allocated_mib"):
+    peaks = evidence.values("gpu_allocated_mib")
+    if not peaks or not evidence.measured("gpu_allocated_mib"):
         return ""
     shares = {
-        name: 1 - of_method[0].predicted.total_mib / evidence.metrics[name]["gpu_allocated_mib"]
-        for name, of_method in evidence.records.items()
+        name: 1 - evidence.records[name][0].predicted.total_mib / peak
+        for name, peak in peaks.items()
     }
     said = listing(f"{percent(share)} for {method(name)}" for name, share in shares.items())
     return f"Activations and workspace make up the rest of what tensors hold at the peak: {said}."

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from fairtune.analysis.costs import SAME
-from fairtune.analysis.formats import percent, points
+from fairtune.analysis.formats import NOT_MEASURED, percent, points
+from fairtune.report.quiet import WHOSE, lacking
 from fairtune.report.study import Evidence
 from fairtune.report.wording import count, listing, method, methods
 
 
-def recommended(evidence: Evidence) -> str:
+def recommended(evidence: Evidence) -> str | None:
     """Return the method with the lowest costs among those that no other beats on accuracy.
 
-    Costs are the product of time and memory (`fairtune.analysis.costs.weight`).
+    Costs are the product of time and memory (`fairtune.analysis.costs.weight`). A method without
+    costs is chosen only where nothing has to be weighed; None where no choice is left.
     """
-    return min(evidence.unbeaten, key=evidence.weight)
+    weights = {name: evidence.weight(name) for name in evidence.unbeaten}
+    known = {name: weight for name, weight in weights.items() if weight is not None}
+    if known and len(weights) > 1:
+        return min(known, key=lambda name: known[name])
+    return evidence.unbeaten[0] if len(weights) == 1 else None
 
 
 def recommendation(evidence: Evidence) -> str:
     """Return the recommendation with its grounds."""
     best = recommended(evidence)
-    figures = listing(
-        f"{cost.name} {cost.show(evidence.spent(key)[best])}"
-        for key, cost in evidence.costs.items()
-        if cost.weighed
-    )
-    accuracy = percent(evidence.metrics[best]["accuracy"])
+    if best is None:
+        return (
+            f"We recommend no method: none is shown to be better than "
+            f"{methods(evidence.unbeaten)}, and their costs are {NOT_MEASURED}, because "
+            f"{lacking(evidence.unbeaten)}."
+        )
+    accuracy, figures = percent(evidence.metrics[best]["accuracy"]), _figures(evidence, best)
     if len(evidence.names) == 1:
         return f"{method(best)} reaches {accuracy} ({figures}); a second method is needed to judge."
     if len(evidence.unbeaten) == 1:
@@ -32,11 +39,26 @@ def recommendation(evidence: Evidence) -> str:
             f"We recommend {method(best)} for this task: no other method is as accurate "
             f"({accuracy}; {figures})."
         )
+    unweighed = [name for name in evidence.unbeaten if name in evidence.uncosted]
+    left_out = (
+        f" The costs of {methods(unweighed)}, {WHOSE}, were not weighed." if unweighed else ""
+    )
+    of_these = "those with costs" if unweighed else "these"
     return (
         f"We recommend {method(best)} for this task. No method is shown to be better than "
-        f"{methods(evidence.unbeaten)}, and of these {method(best)} has the lowest product of time "
-        f"and memory ({accuracy}; {figures}).{_risk(evidence, best)}"
+        f"{methods(evidence.unbeaten)}, and of {of_these} {method(best)} has the lowest product of "
+        f"time and memory ({accuracy}; {figures}).{left_out}{_risk(evidence, best)}"
     )
+
+
+def _figures(evidence: Evidence, name: str) -> str:
+    """Return the costs that the recommendation weighs, of one method."""
+    said = []
+    for key, cost in evidence.costs.items():
+        if cost.weighed:
+            value = evidence.spent(key).get(name)
+            said.append(f"{cost.name} {NOT_MEASURED if value is None else cost.show(value)}")
+    return listing(said)
 
 
 def _risk(evidence: Evidence, best: str) -> str:
@@ -63,6 +85,8 @@ def _case(evidence: Evidence, name: str) -> str:
         said = f"Use it when {listing((f'the {what}' for what in good), last='or')} decides."
     else:
         said = "It leads in no measured quantity here."
+    if name in evidence.uncosted:
+        said += f" Its time and memory are {NOT_MEASURED}."
     if better:
         gap = max(abs(evidence.pair(name, other).difference) for other in better)
         said += f" It is less accurate than {methods(better)}, by up to {points(gap)}."
@@ -78,6 +102,8 @@ def _strengths(evidence: Evidence, name: str) -> list[str]:
     found = ["accuracy"] if evidence.rank(name) == 1 else []
     for key, cost in evidence.costs.items():
         what, values = cost.name, evidence.spent(key)
+        if name not in values:
+            continue
         least, most = min(values.values()), max(values.values())
         if values[name] <= least * (1 + SAME) and most > least * (1 + SAME):
             found.append(what)
@@ -91,7 +117,7 @@ def _property(evidence: Evidence, name: str) -> str:
     if block.adapter is None:
         return f"Each further task adds a whole model ({shipped})."
     said = f"Each further task adds {shipped} to one shared model"
-    if evidence.first and evidence.mean("inference.merged_latency_ms", name) is not None:
+    if any(run.inference.merged_latency_ms is not None for run in evidence.records[name]):
         said += ", and the adapter can be merged away"
     if block.quantize:
         said += "; the frozen weights take about an eighth of their size, which counts for models"

@@ -6,17 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from operator import attrgetter
 from typing import Any
 
-from fairtune.analysis.costs import (
-    Cost,
-    MemoryCounter,
-    costs,
-    mean_or_none,
-    memory_counter,
-    weight,
-)
+from fairtune.analysis.costs import Cost, MemoryCounter, costs, memory_counter, weight
+from fairtune.analysis.quiet import mean
 from fairtune.analysis.verdicts import Verdict
 from fairtune.charts.records import Record
 from fairtune.core import paths
@@ -24,6 +17,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.method import Method
 from fairtune.core.params import Params
+from fairtune.report.families import Factor, read_factors
 from fairtune.runs.record import RunRecord
 from fairtune.runs.store import read_run
 
@@ -73,17 +67,31 @@ class Results:
         """The memory that is shown: that by which every method was measured."""
         return memory_counter(self.measured)
 
-    def measured(self, key: str) -> bool:
-        """Return whether every method has this metric."""
-        return all(of_method.get(key) is not None for of_method in self.metrics.values())
+    @property
+    def shared(self) -> dict[str, list[int]]:
+        """Method -> the seeds whose run shared the GPU: they count for no cost."""
+        found = self.comparison["fairness"]["other_use_of_the_gpu"] or {}
+        return {name: [int(seed) for seed in seeds] for name, seeds in found.items()}
 
-    def weight(self, name: str) -> float:
-        """Return a method's time x memory, which the recommendation weighs."""
+    @property
+    def uncosted(self) -> list[str]:
+        """The methods without costs: every run of theirs shared the GPU."""
+        return [name for name, seeds in self.shared.items() if len(seeds) == self.seeds]
+
+    def measured(self, key: str) -> bool:
+        """Return whether every method that has costs has this metric."""
+        return all(
+            self.metrics[n].get(key) is not None for n in self.names if n not in self.uncosted
+        )
+
+    def weight(self, name: str) -> float | None:
+        """Return a method's time x memory, which the recommendation weighs, if it has both."""
         return weight(self.metrics[name], self.memory)
 
     def values(self, key: str) -> dict[str, float]:
-        """Return one metric by method."""
-        return {name: float(of_method[key]) for name, of_method in self.metrics.items()}
+        """Return one metric by method, where it was measured."""
+        found = {name: of_method.get(key) for name, of_method in self.metrics.items()}
+        return {name: float(value) for name, value in found.items() if value is not None}
 
     @property
     def pairs(self) -> list[Pair]:
@@ -141,6 +149,8 @@ class Evidence(Results):
     """The records behind the charts, by the chart's name."""
     scaling: Mapping[str, Any] | None = None
     """What `python -m fairtune.scaling` measured, where it was run."""
+    factors: Sequence[Factor] = ()
+    """How much slower a plain Trainer is, as far as that was measured."""
 
     @property
     def first(self) -> RunRecord:
@@ -159,25 +169,25 @@ class Evidence(Results):
 
     @property
     def costs(self) -> dict[str, Cost]:
-        """The table of costs by key; one that some method was not measured by is left out."""
+        """The table of costs by key; one that some method with costs lacks is left out."""
+        due = set(self.names) - set(self.uncosted)
         table = costs(self.memory)
-        return {key: cost for key, cost in table.items() if None not in self._means(cost).values()}
+        return {key: cost for key, cost in table.items() if due <= set(self._means(cost))}
 
     def spent(self, cost: str) -> dict[str, float]:
-        """Return what each method costs, by one of `costs`."""
-        means = self._means(self.costs[cost])
-        return {name: mean for name, mean in means.items() if mean is not None}
+        """Return what each method costs, by one of `costs`; those without a figure are left out."""
+        return self._means(self.costs[cost])
 
-    def _means(self, cost: Cost) -> dict[str, float | None]:
+    def _means(self, cost: Cost) -> dict[str, float]:
         """Return a cost by method: as the metrics have it, and else as mean of the records."""
         if cost.metric is not None:
-            return dict(self.values(cost.metric))
-        return {name: self.mean(cost.field, name, digits=2) for name in self.records}
+            return self.values(cost.metric)
+        found = {name: self.mean(cost.field, name, digits=2) for name in self.records}
+        return {name: value for name, value in found.items() if value is not None}
 
     def mean(self, path: str, name: str, *, digits: int = 4) -> float | None:
-        """Return a figure of the records, such as `times.step_median_ms`, as mean over seeds."""
-        values = [attrgetter(path)(record) for record in self.records[name]]
-        return mean_or_none(values, digits=digits)
+        """Return a figure of the records, such as `times.step_median_ms`, as mean over runs."""
+        return mean(self.records[name], path, digits=digits)
 
 
 def read_results(study: Params) -> Results:
@@ -189,6 +199,8 @@ def read_results(study: Params) -> Results:
     comparison = read_json(VERDICTS, made_by="compare")
     if set(comparison.get("methods", {})) != set(study.methods):
         raise UserError(f"{VERDICTS}: other methods than params.yaml; run `dvc repro`")
+    if isinstance(comparison["fairness"]["other_use_of_the_gpu"], list):
+        raise UserError(f"{VERDICTS}: of an older version; run `dvc repro compare`")
     return Results(
         metrics={
             name: read_json(paths.METRICS / f"{name}.json", made_by=f"score@{name}")
@@ -232,4 +244,5 @@ def read(study: Params) -> Evidence:
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},
         scaling=read_sweep() if SWEEP.exists() else None,
+        factors=read_factors(),
     )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fairtune.analysis.costs import MEMORY_COUNTERS
-from fairtune.analysis.formats import interval, number
+from fairtune.analysis.formats import NOT_MEASURED, interval, number
 from fairtune.analysis.metrics import METRICS, Metric, hundredths
+from fairtune.report import quiet
 from fairtune.report.projection import SHAPES
 from fairtune.report.scaling import prediction_rows, sweep_rows
 from fairtune.report.study import Evidence, Results
@@ -47,7 +48,8 @@ def metrics(results: Results) -> Exhibit:
         caption="Test accuracy and costs",
         header=["Method", headings[0], "Rank", *headings[1:]],
         rows=rows,
-        note="Accuracy with its 95% interval. A rank stands only where the evidence supports it.",
+        note="Accuracy with its 95% interval. A rank stands only where the evidence supports it. "
+        f"{quiet.note(results)}".rstrip(),
     )
 
 
@@ -55,7 +57,7 @@ def _cell(metric: Metric, of_method: Mapping[str, Any]) -> str:
     """Return a figure, with the half-width of its interval where it has one."""
     value = of_method.get(metric.key)
     if value is None:
-        return NONE
+        return NOT_MEASURED
     shown = metric.show(value)
     half = None if metric.half_width is None else of_method.get(metric.half_width)
     return shown if half is None else f"{shown} ± {metric.show(half)}"
@@ -86,7 +88,9 @@ def details(evidence: Evidence) -> Exhibit:
     for title, path, digits in figures:
         values = [evidence.mean(path, name, digits=digits) for name in evidence.names]
         if any(value is not None for value in values):
-            rows.append([title, *(NONE if v is None else number(v, digits=digits) for v in values)])
+            cells = [None if value is None else number(value, digits=digits) for value in values]
+            lacks = [NOT_MEASURED if n in evidence.uncosted else NONE for n in evidence.names]
+            rows.append([title, *(c or lack for c, lack in zip(cells, lacks, strict=True))])
     return Exhibit(
         label="details",
         caption="Further measurements",
@@ -167,13 +171,22 @@ def fairness(evidence: Evidence) -> Exhibit:
     rows += [[capital(key), "the same by seed"] for key in manifest["identical_by_seed"]]
     rows.append(["Gradient checkpointing", setting(manifest["gradient_checkpointing"])])
     if manifest["other_use_of_the_gpu"]:
-        rows.append(["Other use of the GPU", "; ".join(manifest["other_use_of_the_gpu"])])
+        rows.append(["Other use of the GPU", _others(manifest["other_use_of_the_gpu"])])
     return Exhibit(
         label="fairness",
         caption="Fairness manifest: identical in all runs",
         header=["What", "Value"],
         rows=rows,
         note="What differs by design is each method's own block, shown with the settings.",
+    )
+
+
+def _others(found: Mapping[str, Mapping[str, str]]) -> str:
+    """Return which runs shared the GPU, and with whom."""
+    return "; ".join(
+        f"{method(name)} with seed {seed}: {who}"
+        for name, seeds in found.items()
+        for seed, who in seeds.items()
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from fairtune.analysis.formats import number, percent, points
 from fairtune.analysis.pairs import POWER
-from fairtune.report import accuracy, costs, recommendation, scaling, tables
+from fairtune.report import accuracy, costs, loop, quiet, recommendation, scaling, tables
 from fairtune.report.study import Evidence
 from fairtune.report.techniques import used
 from fairtune.report.wording import count, listing, methods
@@ -46,6 +46,8 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "trainings": accuracy.trainings(evidence, evidence.study.seeds),
         "quality": accuracy.quality(evidence),
         "extremes": {cost: costs.extremes(evidence, cost) for cost in evidence.costs},
+        "costs_of": loop.costs_of(evidence),
+        "quiet": quiet.note(evidence),
         "memory_source": costs.memory_source(evidence),
         "memory_note": costs.memory_note(evidence),
         "trades": costs.against_baseline(evidence),
@@ -110,7 +112,7 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "device": run.device.name,
         "device_kind": {"cuda": "GPU", "mps": "GPU", "cpu": "processor"}[run.device.type],
         "driver": run.device.driver,
-        "threads": count(run.device.threads, "thread"),
+        "threads": threads(evidence),
         "precision": run.device.precision,
         "versions": listing(f"{name} {version}" for name, version in run.versions.items()),
         "epochs": count(study.train.epochs, "epoch"),
@@ -125,6 +127,12 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "sample_interval": run.memory.sample_interval_ms
         and number(run.memory.sample_interval_ms, digits=1),
     }
+
+
+def threads(evidence: Evidence) -> str:
+    """Return the threads of the CPU: runs on equal GPUs may have had unlike hosts."""
+    found = {run.device.threads for of_method in evidence.records.values() for run in of_method}
+    return listing((count(many, "thread") for many in sorted(found)), last="or")
 
 
 def short_name(name: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from fairtune.analysis.formats import number
 
 NONE = "—"
-"""Stands in a table for what was not measured or does not apply."""
+"""Stands in a table for what does not apply."""
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

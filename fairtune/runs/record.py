@@ -133,7 +133,7 @@ class Device(Part):
     driver: str | None = None
     """Version of the GPU's driver."""
     busy: str | None = None
-    """Other use of the GPU seen at the start."""
+    """Other use of the GPU, seen at the start or during training; then no cost counts."""
 
 
 class Rows(Part):
@@ -204,6 +204,8 @@ class RunRecord(Part):
     """Size on disk of what must be shipped besides the pretrained model (full: all weights)."""
     head_sha256: str
     """Hash of the head's first weights: the same for methods of one seed."""
+    model_type: str | None = None
+    """Family of the pretrained model, as Transformers names it; None in records of old."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,6 +88,7 @@ def run_record(job: Job, seen: Evidence) -> RunRecord:
         accuracy=accuracy_of_run(seen, by_epoch=study.train.validate_every_epoch),
         shipped_mib=seen.shipped_mib,
         head_sha256=seen.built.head_sha256,
+        model_type=getattr(seen.built.model.config, "model_type", None),
     )
 
 
@@ -118,7 +119,7 @@ def device_of_run(meter: Meter) -> Device:
         reason=chosen.reason,
         threads=chosen.threads,
         driver=driver(chosen),
-        busy=meter.base.busy,
+        busy="; ".join(filter(None, (meter.base.busy, meter.memory_peaks.others))) or None,
     )
 
 
@@ -182,14 +183,16 @@ def versions() -> dict[str, str]:
 
 
 def headline(record: RunRecord) -> str:
-    """Return one line for the log; it says where steps that could be captured were not."""
+    """Return one line for the log: also where steps ran eagerly, or the device was shared."""
     ran = record.execution
     steps = ran.eager_steps + ran.captured_steps
     expected = record.device.type == "cuda" and record.parameters["train"]["cuda_graphs"] != "off"
     slow = expected and ran.eager_steps > MOST_EAGER * steps + 1
-    why = f"; {ran.eager_steps} of {steps} steps ran eagerly: {ran.note}" if slow else ""
+    more = f"; {ran.eager_steps} of {steps} steps ran eagerly: {ran.note}" if slow else ""
+    if record.device.busy:
+        more += f"; its costs do not count: {record.device.busy}"
     return (
         f"train: {record.method} seed {record.seed}: accuracy {record.accuracy.test:.4f}, "
         f"{record.times.train_seconds:.1f} s, {record.counts.trainable:,} trained parameters, "
-        f"{record.device.type} {record.device.precision}{why}"
+        f"{record.device.type} {record.device.precision}{more}"
     )
