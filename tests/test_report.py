@@ -263,7 +263,7 @@ def sweep_of(axis: str, *, predicted_mib: float | None, **more: Any) -> dict[str
     ("axis", "mib", "said"),
     [
         ("max_length", 190.0, "over tokens in a text at most 5% and over rows"),
-        ("max_length", 160.0, "at most 20% (what attention keeps grows faster than the text)"),
+        ("max_length", 160.0, "at most 20% (what attention keeps may grow faster than the text)"),
         ("parameters", 250.0, "at most 25% (other families of encoders keep other activations)"),
     ],
 )

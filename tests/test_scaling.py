@@ -218,6 +218,27 @@ def test_where_forks_cannot_use_cuda_each_process_starts_anew() -> None:
     assert told == [f"scaling: each process starts anew, which takes longer: {reason}"]
 
 
+def test_where_the_fork_server_ends_each_process_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / "ends_at_once.py").write_text("import os; os._exit(3)")
+    (tmp_path / "main.py").write_text("""
+from fairtune.scaling import isolation
+isolation.PRELOAD = "ends_at_once"
+if __name__ == "__main__":
+    apart = isolation.Isolation()
+    print(*apart.call("math", "factorial"), apart.start)
+    print(*apart.call("os", "getcwd"))
+""")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "main.py"], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}, check=True,
+    )  # fmt: skip
+    told, first, second = done.stdout.splitlines()
+    assert told.endswith("takes longer: the fork server ended (EOFError)")
+    assert first.startswith("note math.factorial() takes exactly one argument")
+    assert first.endswith("spawn")
+    assert second == f"done {ROOT}"
+
+
 POISONED = """
 import os, sys, types, torch
 bad = []
@@ -325,7 +346,7 @@ def test_each_size_is_measured_once_and_told_in_one_line(
         assert keywords["limit"] == 7.0
         # On an encoder of another family a block that does not fit is no end.
         return (
-            ("mistake", "no module matches")
+            ("mistake", "no module matches" + 200 * ".")
             if measured[-1][0].encoder == "large"
             else ("done", cost(memory=300.0))
         )
@@ -337,8 +358,10 @@ def test_each_size_is_measured_once_and_told_in_one_line(
     assert len(found["points"]) > len(measured)
     assert told[11].startswith(f"scaling: 12 of {len(told)}: lora, own encoder, ")
     assert told[11].endswith("2.00 s, 50.0 ms a step")
-    assert told[-1].endswith("no module matches")
-    assert {p["note"] for p in found["points"] if p["value"] == 354.0} == {"no module matches"}
+    [note] = {p["note"] for p in found["points"] if p["value"] == 354.0}
+    assert note.startswith("no module matches...")
+    assert len(note) == 120
+    assert told[-1].endswith(note)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")

@@ -25,8 +25,8 @@ AXES = {
 CLOSE = 0.15
 """Share by which a prediction may be off without a reason given."""
 REASONS = {
-    "rows": "the process keeps memory that it freed",
-    "max_length": "what attention keeps grows faster than the text",
+    "rows": "a process may keep memory that it freed",
+    "max_length": "what attention keeps may grow faster than the text",
     "parameters": "other families of encoders keep other activations",
 }
 """Why a prediction that was fitted on another axis may be off."""

@@ -8,6 +8,7 @@ is looked at after each import.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,8 @@ def load(names: Sequence[str] = IMPORTS) -> str | None:
             importlib.import_module(name)
         if a_fork_is_barred():
             return name
+    # What the imports made stays: no process need look through it for garbage.
+    gc.freeze()
     return None
 
 

@@ -13,7 +13,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Params
 from fairtune.scaling.grid import Point, points
-from fairtune.scaling.isolation import Isolation
+from fairtune.scaling.isolation import LONGEST_NOTE, Isolation
 from fairtune.scaling.point import OWN, Machine, Size
 from fairtune.scaling.summary import Outcome, summary
 
@@ -78,7 +78,7 @@ class Sweep:
         # A block may fit the study's own family of encoders alone.
         if kind == "mistake" and size.encoder == OWN:
             raise UserError(content)
-        return ("note" if kind == "mistake" else kind), content
+        return ("note", content[:LONGEST_NOTE]) if kind == "mistake" else (kind, content)
 
 
 def _told(outcome: Outcome) -> str:
