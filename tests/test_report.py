@@ -15,9 +15,17 @@ from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.report import accuracy, costs, recommendation, values
 from fairtune.report.projection import SHAPES, predict
-from fairtune.report.scaling import about, measured, predicted
+from fairtune.report.scaling import (
+    about,
+    agreement,
+    execution,
+    measured,
+    predicted,
+    sweep_rows,
+)
 from fairtune.report.study import Evidence, read_sweep
 from fairtune.report.techniques import techniques
+from fairtune.report.wording import NONE
 from tests.reports import evidence_of, make_evidence
 from tests.studies import METHODS, make_runs
 
@@ -237,10 +245,57 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     found = make_evidence(methods=("full", "lora"), scaling={"points": points})
     assert measured(found) == [
         "From 4 to 16 rows in a batch, time grows by a factor of `full` 3.0, and memory by `full` "
-        "2.5. Some points of `full` ran out of memory."
+        "2.5. Some points of `full` were not measured (out of memory)."
     ]
     assert measured(make_evidence()) == []
     assert set(predicted(make_evidence(), SHAPES[-1])) == set(METHODS)
+
+
+def sweep_of(axis: str, *, predicted_mib: float | None, **more: Any) -> dict[str, Any]:
+    """Return a sweep with one point over rows in a batch, predicted right, and one over `axis`."""
+    point = {"method": "full", "value": 4, "note": "", "seconds": 0.05, "memory_mib": 200.0} | more
+    right = point | {"axis": "batch_size", "predicted_mib": 200.0}
+    points = [right, point | {"axis": axis, "predicted_mib": predicted_mib}]
+    return {"fitted_on": "batch_size", "fixed_mib": {"full": 41.6}, "points": points}
+
+
+@pytest.mark.parametrize(
+    ("axis", "mib", "said"),
+    [
+        ("max_length", 190.0, "over tokens in a text at most 5% and over rows"),
+        ("max_length", 160.0, "at most 20% (what attention keeps may grow faster than the text)"),
+        ("parameters", 250.0, "at most 25% (other families of encoders keep other activations)"),
+    ],
+)
+def test_the_report_says_by_how_much_a_prediction_is_off_and_why(
+    axis: str, mib: float, said: str
+) -> None:
+    found = make_evidence(methods=("full", "lora"), scaling=sweep_of(axis, predicted_mib=mib))
+    [sentence] = agreement(found)
+    assert said in sentence
+    assert "over rows in a batch, where it was fitted, at most 0%" in sentence
+    assert sentence.endswith("What neither grows with is fitted too: `full` 42 MiB.")
+    [_, row] = sweep_rows(found)
+    assert row[2] == f"50.0 ms, 200 ({mib:.0f}) MiB"
+
+
+def test_a_sweep_without_predictions_tells_of_none() -> None:
+    old = {"points": [{"axis": "rows", "value": 4, "method": "full", "note": "",
+                       "seconds": 1.25, "memory_mib": 200.0}]}  # fmt: skip
+    found = make_evidence(methods=("full", "lora"), scaling=old)
+    assert agreement(found) == execution(found) == []
+    assert sweep_rows(found)[0][2:] == ["1.25 s, 200 MiB", NONE]
+
+
+def test_a_method_that_ran_eagerly_where_others_were_captured_is_named() -> None:
+    sweep = sweep_of("rows", predicted_mib=None, captured=0.9, eager="")
+    assert execution(make_evidence(methods=("full", "lora"), scaling=sweep)) == [
+        "All steps but the first were replayed as CUDA graphs."
+    ]
+    sweep["points"].append(sweep["points"][0] | {"method": "lora", "captured": 0.0, "eager": "why"})
+    assert execution(make_evidence(methods=("full", "lora"), scaling=sweep)) == [
+        "Points of `lora` ran eagerly (why)."
+    ]
 
 
 @pytest.mark.parametrize("broken", ['{"points": [', "[1, 2]", "7"])

@@ -100,8 +100,8 @@ MEASURED = {
     "train_seconds": (0, 1, 2), "gpu_memory_mib": (0,), "gpu_allocated_mib": (0,),
     "host_memory_mib": (0,), "samples_per_second": (1,), "step_median_ms": (1,),
     "step_p90_ms": (1,), "latency_ms": (1,), "merged_latency_ms": (1,), "total_wh": (2,),
-    "shipped_mib": (0, 2), "seconds": (2,), "memory_mib": (0,), "sample_interval_ms": (1,),
-    "mean_length": (1,), "warm_up_seconds": (1,),
+    "shipped_mib": (0, 2), "seconds": (2,), "memory_mib": (0,), "predicted_mib": (0,),
+    "sample_interval_ms": (1,), "mean_length": (1,), "warm_up_seconds": (1,),
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def relations(found: Evidence) -> set[str]:
 
 
 def growths(found: Evidence) -> set[str]:
-    """Return the factors by which time and memory grow over the sweep."""
+    """Return the factors by which the sweep's costs grow, and by how much predictions are off."""
     printed: set[str] = set()
     points = (found.scaling or {}).get("points", [])
     for first in points:
@@ -145,6 +145,10 @@ def growths(found: Evidence) -> set[str]:
         done = [p for p in mine if p["seconds"]]
         for key in ("seconds", "memory_mib"):
             printed.add(f"{done[-1][key] / done[0][key]:.1f}")
+    printed |= {f"{size:.0f}" for size in (found.scaling or {}).get("fixed_mib", {}).values()}
+    for axis in {point["axis"] for point in points}:
+        both = [p for p in points if p["axis"] == axis and p["memory_mib"]]
+        printed.add(f"{max(abs(p['predicted_mib'] / p['memory_mib'] - 1) for p in both):.0%}")
     return printed
 
 

@@ -1,4 +1,4 @@
-"""Sentences on scalability: measured by a sweep where one was run, else predicted by formula."""
+"""Sentences on scalability: measured by a sweep where one was run, and predicted by formula."""
 
 from __future__ import annotations
 
@@ -13,13 +13,23 @@ from fairtune.report.wording import NONE, listing, method, methods
 from fairtune.runs.breakdown import Breakdown
 
 GIB = 1024
+SHORT = 0.1
+"""Seconds below which a time is printed in milliseconds."""
 AXES = {
     "rows": "training rows",
     "max_length": "tokens in a text",
     "batch_size": "rows in a batch",
-    "hidden": "units of the encoder's width",
+    "parameters": "million parameters of the encoder",
 }
 """What a sweep varies: key in metrics/scaling.json -> name in prose."""
+CLOSE = 0.15
+"""Share by which a prediction may be off without a reason given."""
+REASONS = {
+    "rows": "a process may keep memory that it freed",
+    "max_length": "what attention keeps may grow faster than the text",
+    "parameters": "other families of encoders keep other activations",
+}
+"""Why a prediction that was fitted on another axis may be off."""
 
 
 def gibibytes(mib: float) -> str:
@@ -79,7 +89,8 @@ def measured(evidence: Evidence) -> list[str]:
 
 def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Return by how much time and memory grow from the least to the largest value of one axis."""
-    times, memories, failed = [], [], []
+    times, memories = [], []
+    failed: list[dict[str, Any]] = []
     ends: list[float] = []
     for name in names:
         mine = sorted(
@@ -87,7 +98,7 @@ def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
             key=lambda p: float(p["value"]),
         )
         done = [p for p in mine if p["seconds"] is not None]
-        failed += [name] if len(done) < len(mine) else []
+        failed += [p for p in mine if p["seconds"] is None]
         if len(done) < 2:
             continue
         ends = [done[0]["value"], done[-1]["value"]]
@@ -97,10 +108,75 @@ def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
     if not times:
         return ""
     said = (
-        f"From {number(ends[0])} to {number(ends[1])} {AXES[axis]}, time grows by a factor of "
+        f"From {_value(ends[0])} to {_value(ends[1])} {AXES[axis]}, time grows by a factor of "
         f"{listing(times)}, and memory by {listing(memories)}."
     )
-    return said + (f" Some points of {methods(failed)} ran out of memory." if failed else "")
+    return f"{said} {_lacks(failed)}".strip()
+
+
+def _lacks(failed: Sequence[dict[str, Any]]) -> str:
+    """Return which points of an axis could not be measured, and why."""
+    names = list(dict.fromkeys(point["method"] for point in failed))
+    notes = list(dict.fromkeys(point["note"] for point in failed))
+    return (
+        f"Some points of {methods(names)} were not measured ({'; '.join(notes)})." if names else ""
+    )
+
+
+def _value(value: float) -> str:
+    return number(value, digits=0 if float(value).is_integer() else 1)
+
+
+def agreement(evidence: Evidence) -> list[str]:
+    """Return how near the memory that was predicted comes to what was measured, axis by axis."""
+    found = evidence.scaling or {}
+    fitted = found.get("fitted_on")
+    told = []
+    for axis in AXES:
+        off = deviation(axis, found.get("points", []))
+        if off is None:
+            continue
+        if axis == fitted:
+            told.append(f"over {AXES[axis]}, where it was fitted, at most {off:.0%}")
+        else:
+            why = f" ({REASONS[axis]})" if off > CLOSE and axis in REASONS else ""
+            told.append(f"over {AXES[axis]} at most {off:.0%}{why}")
+    known = found.get("fixed_mib", {})
+    fixed = [f"{method(n)} {number(known[n])} MiB" for n in evidence.names if n in known]
+    if not told or not fixed:
+        return []
+    return [
+        "Memory was predicted as well: weights, gradients and AdamW's moments from the model "
+        "itself, and activations in proportion to the tokens of a step and the outputs of the "
+        f"encoder's linear layers. It is off {listing(told)}. What neither grows with is fitted "
+        f"too: {listing(fixed)}."
+    ]
+
+
+def deviation(axis: str, points: Sequence[dict[str, Any]]) -> float | None:
+    """Return the largest share by which predicted memory differs from measured on one axis."""
+    shares = [
+        abs(point["predicted_mib"] / point["memory_mib"] - 1)
+        for point in points
+        if point["axis"] == axis and point["memory_mib"] and point.get("predicted_mib")
+    ]
+    return max(shares) if shares else None
+
+
+def execution(evidence: Evidence) -> list[str]:
+    """Return which methods ran steps of the sweep eagerly on a GPU where others were captured."""
+    points = [
+        p for p in (evidence.scaling or {}).get("points", []) if p.get("captured") is not None
+    ]
+    if not any(point["captured"] for point in points):
+        return []
+    said = []
+    for name in evidence.names:
+        whole = [p for p in points if p["method"] == name and not p["captured"]]
+        reasons = dict.fromkeys(p["eager"] for p in whole)
+        if whole:
+            said.append(f"Points of {method(name)} ran eagerly ({'; '.join(reasons)}).")
+    return said or ["All steps but the first were replayed as CUDA graphs."]
 
 
 def about(evidence: Evidence) -> dict[str, str]:
@@ -127,7 +203,16 @@ def sweep_rows(evidence: Evidence) -> list[list[str]]:
             elif point["seconds"] is None:
                 cells.append(point["note"])
             else:
-                seconds = number(point["seconds"], digits=2)
-                cells.append(f"{seconds} s, {number(point['memory_mib'])} MiB")
-        rows.append([AXES.get(axis, axis), number(value), *cells])
+                cells.append(_measured(point))
+        rows.append([AXES.get(axis, axis), _value(value), *cells])
     return rows
+
+
+def _measured(point: dict[str, Any]) -> str:
+    """Return a point's time and memory, and in brackets the memory that was predicted."""
+    seconds = point["seconds"]
+    short = seconds < SHORT
+    time = f"{number(1000 * seconds, digits=1)} ms" if short else f"{number(seconds, digits=2)} s"
+    guess = point.get("predicted_mib")
+    beside = "" if guess is None else f" ({number(guess)})"
+    return f"{time}, {number(point['memory_mib'])}{beside} MiB"

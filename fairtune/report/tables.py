@@ -233,6 +233,7 @@ def sweep(evidence: Evidence) -> Exhibit | None:
         caption="Time and peak memory over four quantities, as measured",
         header=["Varied", "Value", *(method(name) for name in evidence.names)],
         rows=rows,
-        note="Seconds of all steps of one pass for the rows, of one step for the others.",
+        note="The time of all steps of one pass for the rows, of one step for the others; peak "
+        "memory, and in brackets what was predicted of it.",
         wide=True,
     )

@@ -58,6 +58,7 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "merging": costs.merging(evidence),
         "prediction": scaling.prediction(evidence),
         "measured_growth": scaling.measured(evidence),
+        "agreement": [*scaling.agreement(evidence), *scaling.execution(evidence)],
         "sweep": scaling.about(evidence),
         "use_cases": recommendation.when(evidence),
         "recommendation": recommendation.recommendation(evidence),

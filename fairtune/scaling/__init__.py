@@ -1,1 +1,1 @@
-"""Time and memory over rows, length, batch and width: ``python -m fairtune.scaling``."""
+"""Time and memory over rows, length, batch and model size: ``python -m fairtune.scaling``."""

@@ -1,11 +1,12 @@
-"""Time and memory of each method over rows, length, batch and width: `make scaling`.
+"""Time and memory of each method over rows, length, batch and model size: `make scaling`.
 
 usage: python -m fairtune.scaling
-in:    params.yaml (its methods and its model's shape)
+in:    params.yaml (its methods, its model and its training settings)
 out:   metrics/scaling.json
 
-Not part of the pipeline. Each point is a process of its own, on the device that the study uses; on
-two CPU cores the sweep of the embedded study takes about two minutes.
+Not part of the pipeline. Each point is the loop that trainings use, in a process of its own, on the
+device that the study uses. A GPU gets larger sizes than a processor, up to decoders of billions of
+parameters.
 """
 
 from __future__ import annotations

@@ -1,112 +1,126 @@
-"""One point of the scaling sweep: a few training steps of one method on a model of some size.
-
-Weights are random and token ids too: neither changes what a step costs.
-"""
+"""One point of the scaling sweep: one pass of the trainings' own loop over rows of some size."""
 
 from __future__ import annotations
 
-import time
+import tempfile
 from pathlib import Path
-from typing import Any
 
-from fairtune.core import terminal
+from fairtune.training.start import look_at_gpu, set_up_process
 
-terminal.quiet_libraries()  # before the libraries are imported, or they chat
+set_up_process()  # before the libraries are imported: they read it then
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from fairtune.core import task  # noqa: E402
+from fairtune.acceleration.prepare import prepare  # noqa: E402
+from fairtune.core.errors import UserError  # noqa: E402
 from fairtune.core.method import Method  # noqa: E402
 from fairtune.core.params import Model, Params  # noqa: E402
-from fairtune.core.units import MIB  # noqa: E402
-from fairtune.hardware.device import Choice, choose  # noqa: E402
-from fairtune.hardware.memory import host_peak_mib  # noqa: E402
+from fairtune.hardware.device import choose  # noqa: E402
+from fairtune.hardware.meter import Meter  # noqa: E402
+from fairtune.models import footprint  # noqa: E402
 from fairtune.models.adapters import work_after_step  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
-from fairtune.models.pretrained import auto_class, load_config  # noqa: E402
-from fairtune.scaling.point import Cost, Size  # noqa: E402
+from fairtune.runs.token_cache import Encoded  # noqa: E402
+from fairtune.scaling.encoders import CLASSES, SEED, encoders  # noqa: E402
+from fairtune.scaling.isolation import MeasureError  # noqa: E402
+from fairtune.scaling.point import OWN, Cost, Machine, Size  # noqa: E402
+from fairtune.training.batches import batches_of  # noqa: E402
+from fairtune.training.loop import Trained, train_model  # noqa: E402
+from fairtune.training.plan import graphs_mode  # noqa: E402
 
-WARM_UP, SEED, CLASSES = 2, 0, 2
-LONG_RUN = 100_000
-"""Steps of the training that those timed are a part of, for adapters that plan by them."""
-GROWING = ("hidden_size", "intermediate_size", "num_attention_heads")
-"""What grows with the width of the encoder; the width of an attention head stays."""
 
+def describe(study: Params) -> Machine:
+    """Return the device, which must be free and work, and the encoders of the sweep there.
 
-def describe(study: Params) -> dict[str, Any]:
-    """Return the device and the encoder's own dimensions."""
+    Raises:
+        UserError: the parameters name a device, a precision or a model that cannot be had.
+    """
+    look_at_gpu(study.train)
     chosen = choose(study.train)
-    config = load_config(study.model, labels=CLASSES)
-    return {
-        "device": chosen.name,
-        "type": chosen.type,
-        "precision": chosen.precision,
-        "hidden": getattr(config, "hidden_size", None),
-        "longest": getattr(config, "max_position_embeddings", 512) - 2,
-    }
+    torch.zeros(1, device=chosen.torch_device)  # a fork that cannot use CUDA fails here
+    return Machine(
+        type=chosen.type,
+        name=chosen.name,
+        precision=chosen.precision,
+        encoders=encoders(study.model, on_gpu=chosen.type == "cuda"),
+    )
 
 
-def make_encoder(study: Params, width: int, folder: Path) -> None:
-    """Write an encoder with random weights, this many times as wide as the study's."""
-    config = load_config(study.model, labels=CLASSES)
-    for name in GROWING:
-        if width > 1:
-            setattr(config, name, width * getattr(config, name))
-    torch.manual_seed(SEED)
-    auto_class().from_config(config).save_pretrained(folder)
+def random_rows(size: Size, *, vocabulary: int) -> Encoded:
+    """Return rows of random token ids, all of one length; no id is a special token's."""
+    drawn = np.random.default_rng(SEED)
+    shape = (size.rows, size.max_length)
+    return Encoded(
+        row_ids=[f"train/{row}" for row in range(size.rows)],
+        labels=drawn.integers(0, CLASSES, size.rows),
+        tokens=drawn.integers(vocabulary // 2, vocabulary, shape).astype(np.int32).ravel(),
+        offsets=np.arange(size.rows + 1) * size.max_length,
+    )
 
 
-def measure(
-    study: Params, method: Method, *, name: str, size: Size, folder: Path, whole_pass: bool
-) -> Cost:
-    """Time a few steps after warm-up, or all steps of one pass over the rows."""
-    chosen = choose(study.train)
-    steps = max(1, size.rows // size.batch_size)
-    built = build(
-        Model(name=str(folder), head=study.model.head), method, name=name, labels=CLASSES,
-        device=chosen, seed=SEED, steps=LONG_RUN,
+def measure(study: Params, method: Method, *, name: str, size: Size, folder: Path) -> Cost:
+    """Train one method for one pass over random rows, by the study's own settings.
+
+    Args:
+        study: the parameters; rows, length, batch and epochs are the point's.
+        method: the method's block.
+        name: its name, for errors.
+        size: what the point varies.
+        folder: of the encoder's checkpoint where it is not the study's own; takes scratch files.
+
+    Raises:
+        UserError: the parameters are not right.
+        MeasureError: the training failed.
+    """
+    tempfile.tempdir = str(folder)
+    train = study.train.model_copy(
+        update={
+            "epochs": 1, "batch_size": size.batch_size, "validate_every_epoch": False,
+            "allow_busy_gpu": True,
+        }
     )  # fmt: skip
-    model = built.model.train()
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=method.learning_rate)
-    batch = _batch(size, int(model.config.vocab_size), chosen)
-    for done in range(WARM_UP):
-        _step(model, optimizer, batch, chosen, done=done)
-    chosen.synchronize()
-    start = time.perf_counter()
-    for done in range(WARM_UP, WARM_UP + steps):
-        _step(model, optimizer, batch, chosen, done=done)
-    chosen.synchronize()
-    elapsed = time.perf_counter() - start
-    on_gpu = chosen.type == "cuda"
-    peak = torch.cuda.max_memory_allocated() / MIB if on_gpu else host_peak_mib()
-    seconds = elapsed if whole_pass else elapsed / steps
-    return Cost(seconds=round(seconds, 4), memory_mib=round(peak, 1))
+    base = look_at_gpu(train)
+    if base.busy and not study.train.allow_busy_gpu:
+        raise MeasureError(base.busy)
+    chosen = choose(train)
+    meter = Meter(device=chosen, base=base)
+    meter.prepare()
+    model = study.model if size.encoder == OWN else Model(name=str(folder))
+    built = build(
+        model, method, name=name, labels=CLASSES, device=chosen, seed=SEED,
+        steps=batches_of(size.rows, size.batch_size),
+    )  # fmt: skip
+    graphs_mode(train, chosen, reads_gradients=work_after_step(built.model) is not None)
+    prepare(built.model, chosen)
+    held = footprint.predict(built.model)
+    config = built.model.config
+    try:
+        trained = train_model(
+            built.model,
+            random_rows(size, vocabulary=int(config.vocab_size)),
+            train=train,
+            learning_rate=method.learning_rate,
+            seed=SEED,
+            pad_token_id=config.pad_token_id or 0,
+            device=chosen,
+            meter=meter,
+            validate=lambda: 0.0,
+        )
+    except UserError as error:  # the parameters were checked above
+        raise MeasureError(str(error)) from error
+    return _cost(trained, meter, held_mib=held.total_mib)
 
 
-def _batch(size: Size, vocabulary: int, chosen: Choice) -> dict[str, torch.Tensor]:
-    drawn = torch.Generator().manual_seed(SEED)
-    shape = (size.batch_size, size.max_length)
-    batch = {
-        "input_ids": torch.randint(vocabulary // 2, vocabulary, shape, generator=drawn),
-        "attention_mask": torch.ones(shape, dtype=torch.long),
-        task.LABELS: torch.randint(0, CLASSES, (size.batch_size,), generator=drawn),
-    }
-    return {key: value.to(chosen.torch_device) for key, value in batch.items()}
-
-
-def _step(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    batch: dict[str, torch.Tensor],
-    chosen: Choice,
-    *,
-    done: int,
-) -> None:
-    with chosen.autocast():
-        loss = task.loss_of(model, batch)
-    loss.backward()
-    optimizer.step()
-    if work := work_after_step(model):
-        work(done + 1)
-    optimizer.zero_grad()
+def _cost(trained: Trained, meter: Meter, *, held_mib: float) -> Cost:
+    steps = meter.steps.milliseconds()
+    step = float(np.median(steps)) / 1000 if steps else meter.seconds / trained.steps
+    memory = meter.memory().model_dump()
+    return Cost(
+        pass_seconds=round(meter.seconds, 4),
+        step_seconds=round(step, 5),
+        memory={key: value for key, value in memory.items() if key.endswith("_mib")},
+        held_mib=round(held_mib, 1),
+        captured=round(trained.captured_steps / trained.steps, 4),
+        eager=trained.note,
+    )

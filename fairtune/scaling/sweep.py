@@ -1,90 +1,110 @@
-"""The points of the sweep, and the sweep over them."""
+"""The sweep: every point in a process of its own, one line each."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import params
 from fairtune.core.errors import UserError
-from fairtune.scaling.isolation import apart
-from fairtune.scaling.point import Size
+from fairtune.core.method import Method
+from fairtune.core.params import Params
+from fairtune.scaling.grid import Point, points
+from fairtune.scaling.isolation import LONGEST_NOTE, Isolation
+from fairtune.scaling.point import OWN, Machine, Size
+from fairtune.scaling.summary import Outcome, summary
 
-PROBE = "fairtune.scaling.probe"
-GRIDS: Mapping[bool, Mapping[str, tuple[int, ...]]] = {
-    False: {
-        "rows": (32, 64, 128),
-        "max_length": (32, 64, 128),
-        "batch_size": (4, 8, 16),
-        "hidden": (1, 2),
-    },
-    True: {
-        "rows": (256, 1024, 4096),
-        "max_length": (128, 256, 512),
-        "batch_size": (16, 32, 64),
-        "hidden": (1, 2, 4),
-    },
-}
-"""Values of each axis without and with a GPU; `hidden` is a factor on the encoder's width."""
-BASE: Mapping[bool, tuple[int, int, int]] = {False: (32, 64, 8), True: (256, 128, 16)}
-"""Rows, length and batch where another quantity is varied."""
+PROBE, ENCODERS = "fairtune.scaling.probe", "fairtune.scaling.encoders"
+LIMIT = 90.0
+"""Seconds that a point may take, the loading of its model included."""
+
+Report = Callable[[str], None]
 
 
-def points(*, on_gpu: bool, longest: int, widths: bool) -> Iterator[tuple[str, Size]]:
-    """Yield each axis with one of its values, the others at the base."""
-    rows, length, batch = BASE[on_gpu]
-    for axis, values in GRIDS[on_gpu].items():
-        if axis == "hidden" and not widths:
-            continue
-        for value in values:
-            sizes = {"rows": rows, "max_length": length, "batch_size": batch, "width": 1}
-            sizes["width" if axis == "hidden" else axis] = value
-            # A step is timed over several: a larger batch has as many.
-            sizes["rows"] = max(sizes["rows"], 4 * sizes["batch_size"])
-            sizes["max_length"] = min(sizes["max_length"], longest)
-            yield axis, Size(**sizes)
+@dataclass(kw_only=True)
+class Sweep:
+    """Measures points, each size of each method once, however many axes it lies on."""
+
+    study: Params
+    machine: Machine
+    isolation: Isolation
+    folder: Path
+    """For checkpoints and scratch files."""
+    tell: Report
+    limit: float
+    known: dict[tuple[Size, str], Outcome] = field(default_factory=dict)
+
+    def run(self, places: Sequence[Point]) -> None:
+        """Measure all, and say so in one line each.
+
+        Raises:
+            UserError: the parameters are not right.
+        """
+        sizes = list(dict.fromkeys(place.size for place in places))
+        total = len(sizes) * len(self.study.methods)
+        for size in sizes:
+            made = self._checkpoint(size.encoder)
+            for name, method in self.study.methods.items():
+                outcome = made or self._measure(size, name, method)
+                self.known[size, name] = outcome
+                what = f"{size.encoder} encoder, {size.rows} rows, {size.batch_size} x "
+                self.tell(
+                    f"scaling: {len(self.known)} of {total}: {name}, {what}{size.max_length} "
+                    f"tokens: {_told(outcome)}"
+                )
+            if size.encoder != OWN:
+                shutil.rmtree(self.folder / size.encoder, ignore_errors=True)
+
+    def _checkpoint(self, name: str) -> Outcome | None:
+        """Write the weights of an encoder that is not the study's; return why it failed."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        if name == OWN:
+            return None
+        outcome = self.isolation.call(
+            ENCODERS, "write_encoder", limit=self.limit, study=self.study.model, name=name,
+            folder=folder,
+        )  # fmt: skip
+        return None if outcome[0] == "done" else ("note", outcome[1])
+
+    def _measure(self, size: Size, name: str, method: Method) -> Outcome:
+        kind, content = self.isolation.call(
+            PROBE, "measure", limit=self.limit, study=self.study, method=method, name=name,
+            size=size, folder=self.folder / size.encoder,
+        )  # fmt: skip
+        # A block may fit the study's own family of encoders alone.
+        if kind == "mistake" and size.encoder == OWN:
+            raise UserError(content)
+        return ("note", content[:LONGEST_NOTE]) if kind == "mistake" else (kind, content)
 
 
-def sweep(study: params.Params, *, tell: Callable[[str], None] = print) -> dict[str, Any]:
-    """Measure all points."""
-    kind, machine = apart(PROBE, "describe", study=study)
+def _told(outcome: Outcome) -> str:
+    kind, content = outcome
+    if kind != "done":
+        return str(content)
+    return f"{content.pass_seconds:.2f} s, {1000 * content.step_seconds:.1f} ms a step"
+
+
+def sweep(study: Params, *, tell: Report = print, limit: float = LIMIT) -> dict[str, Any]:
+    """Measure all points, and predict the memory of each.
+
+    Raises:
+        UserError: the sweep cannot start, or the parameters are not right.
+    """
+    isolation = Isolation(tell=tell)
+    kind, machine = isolation.call(PROBE, "describe", study=study)
+    if kind == "mistake":
+        raise UserError(machine)
     if kind != "done":
         raise UserError(f"the sweep cannot start: {machine}")
-    on_gpu = machine.pop("type") == "cuda"
-    hidden, longest = machine.pop("hidden"), machine.pop("longest")
-    found: list[dict[str, Any]] = []
+    places = list(points(machine.encoders, on_gpu=machine.type == "cuda"))
     with tempfile.TemporaryDirectory() as folder:
-        for axis, size in points(on_gpu=on_gpu, longest=longest, widths=hidden is not None):
-            encoder = Path(folder) / str(size.width)
-            made = ("done", None) if encoder.exists() else _make(study, size.width, encoder)
-            value = hidden * size.width if axis == "hidden" else getattr(size, axis)
-            for name, method in study.methods.items():
-                kind, cost = made if made[0] == "note" else apart(
-                    PROBE, "measure", study=study, method=method, name=name, size=size,
-                    folder=encoder, whole_pass=axis == "rows",
-                )  # fmt: skip
-                found.append(_point(axis, value, name, kind=kind, cost=cost))
-                tell(
-                    f"scaling: {axis} {value}, {name}: {found[-1]['note'] or found[-1]['seconds']}"
-                )
-    # The counter's key, as in metrics/<method>.json: what it is called is the reader's to say.
-    memory = "gpu_allocated_mib" if on_gpu else "host_memory_mib"
-    return {**machine, "memory": memory, "points": found}
-
-
-def _make(study: params.Params, width: int, folder: Path) -> tuple[str, Any]:
-    return apart(PROBE, "make_encoder", study=study, width=width, folder=folder)
-
-
-def _point(axis: str, value: int, name: str, *, kind: str, cost: Any) -> dict[str, Any]:
-    measured = kind == "done"
-    return {
-        "axis": axis,
-        "value": value,
-        "method": name,
-        "seconds": cost.seconds if measured else None,
-        "memory_mib": cost.memory_mib if measured else None,
-        "note": "" if measured else str(cost),
-    }
+        made = Sweep(
+            study=study, machine=machine, isolation=isolation, folder=Path(folder), tell=tell,
+            limit=limit,
+        )  # fmt: skip
+        made.run(places)
+    return summary(machine, places, made.known)
