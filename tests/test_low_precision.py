@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from fairtune.acceleration import attention, bf16, low_precision, rotary
+from fairtune.acceleration import attention, bf16, gated, low_precision, rotary
 from fairtune.acceleration.prepare import prepare
 from fairtune.core.params import Train
 from fairtune.hardware import device
@@ -200,3 +200,32 @@ def test_an_eager_mask_is_that_of_transformers() -> None:
         "dtype": torch.float32,
     }  # fmt: skip
     assert torch.equal(attention.eager_mask(**given), plain(**given))
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "gemma", "phi3", "modernbert"])
+def test_a_gated_layer_computes_the_same_and_keeps_one_tensor_less(family: str) -> None:
+    from tests.tiny import config
+
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config(family))
+    (layer,) = [m for n, m in model.named_modules() if n == "model.layers.0.mlp"]
+    fast = copy.deepcopy(layer)
+    gated.install(fast)
+    assert type(fast) is not type(layer)
+    layer.requires_grad_(False)
+    fast.requires_grad_(False)
+    kept: list[int] = []
+    found = []
+    for one in (layer, fast):
+        values = torch.linspace(-3, 3, 5 * 64).view(1, 5, 64).requires_grad_()
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, s=sizes: (s.append(t.numel()), t)[1], lambda t: t
+        ):
+            out = one(values)
+        kept.append(len(sizes))
+        out.square().sum().backward()
+        found.append((out.detach(), values.grad))
+    for ours, theirs in zip(found[1], found[0], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    assert kept[1] < kept[0]
