@@ -359,3 +359,33 @@ def test_a_killed_repro_leaves_no_training(repository: Repository) -> None:
     dvc.kill()
     dvc.wait()
     until(lambda: not inside(repository.root), 30)
+
+
+def test_the_merged_speed_is_to_the_speed_as_trained_as_on_a_few_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from fairtune.hardware import device
+    from fairtune.training import inference
+
+    rows = tiny.encoded_rows(100)
+    chosen = device.Choice(type="cpu", name="", precision="fp32", reason="", threads=1)
+    few = inference.sample_rows(rows, chosen)
+    assert len(few) == 32
+    middle = sorted(rows.lengths.tolist())[34:66]
+    assert few.lengths.tolist() == middle
+    assert few.row(3).tolist() == rows.row(rows.row_ids.index(few.row_ids[3])).tolist()
+    # As trained, the few rows take two seconds; merged, one; all rows took 10 seconds.
+    seconds = iter([*[0.01] * 11, 2.0, *[0.005] * 11, 1.0])
+    monkeypatch.setattr(inference.Stopwatch, "timed", lambda *_: next(seconds))
+    monkeypatch.setattr(inference, "merged", lambda model: (model, "merged"))
+
+    class Adapted:
+        peft_config = None
+
+    found = inference.measure_inference(
+        Adapted(), rows, test_seconds=10.0, batch_size=8, pad_token_id=0, device=chosen
+    )
+    assert found.latency_ms == 10.0
+    assert found.samples_per_second == 10.0
+    assert found.merged_latency_ms == 5.0
+    assert found.merged_samples_per_second == 20.0
