@@ -17,7 +17,7 @@ from fairtune.training.prediction import probabilities
 
 # Rows that inference speed is measured on, and single rows that latency is. A processor needs no
 # warming of each shape, and is slow: a row more there is a tenth of a second.
-SPEED_ROWS = {"cpu": 32}
+SPEED_ROWS = {"cpu": 16}
 LATENCY_ROWS = {"cpu": 10}
 MOST_SPEED_ROWS, MOST_LATENCY_ROWS = 128, 20
 
