@@ -21,14 +21,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import params, paths, task, terminal
+from fairtune.core import params, paths, terminal
 
 terminal.quiet_libraries()
 
 import torch  # noqa: E402
-from transformers import Trainer, TrainingArguments  # noqa: E402
-from transformers.trainer_callback import PrinterCallback  # noqa: E402
 
+from benchmarks.plain import plain_trainer  # noqa: E402
 from benchmarks.shapes import write_roberta  # noqa: E402
 from fairtune.acceleration.prepare import prepare  # noqa: E402
 from fairtune.core.errors import run  # noqa: E402
@@ -129,29 +128,19 @@ def plain_run(setting: Setting, name: str) -> dict[str, float]:
     built = setting.build(name)
     longest = int(setting.rows.lengths.max())
     with tempfile.TemporaryDirectory() as scratch:
-        trainer = Trainer(
-            model=built.model,
-            args=TrainingArguments(
-                output_dir=scratch,
-                num_train_epochs=1,
-                per_device_train_batch_size=setting.train.batch_size,
-                learning_rate=setting.study.methods[name].learning_rate,
-                bf16=setting.device.type == "cuda",
-                use_cpu=setting.device.type == "cpu",
-                save_strategy="no",
-                report_to="none",
-                disable_tqdm=True,
-                remove_unused_columns=False,
-                logging_steps=setting.train.logging_steps,
-                seed=1,
-                label_names=[task.LABELS],
-            ),
-            train_dataset=batches.Rows(setting.rows),
-            data_collator=batches.Collator(
-                setting.rows, pad_token_id=setting.pad, lengths=[longest]
-            ),
+        trainer = plain_trainer(
+            built.model,
+            batches.Rows(setting.rows),
+            batches.Collator(setting.rows, pad_token_id=setting.pad, lengths=[longest]),
+            chosen=setting.device,
+            folder=scratch,
+            batch_size=setting.train.batch_size,
+            learning_rate=setting.study.methods[name].learning_rate,
+            logging_steps=setting.train.logging_steps,
+            num_train_epochs=1,
+            bf16=setting.device.type == "cuda",
+            seed=1,
         )
-        trainer.remove_callback(PrinterCallback)
         setting.device.synchronize()
         start = time.perf_counter()
         trainer.train()

@@ -21,6 +21,7 @@ from typing import Any
 
 from fairtune.core import errors
 from fairtune.core.errors import UserError
+from fairtune.training import owner
 
 DVC = [sys.executable, "-m", "dvc"]
 LOGS = Path(".dvc/tmp/parallel")
@@ -69,6 +70,37 @@ def _gpus() -> list[str]:
         return []
 
 
+def of_this_run() -> dict[str, str]:
+    """Return an environment in which trainings end with this process and share its imports."""
+    this = owner.find(os.getpid())
+    return {**os.environ, owner.RUN: str(this)} if this else dict(os.environ)
+
+
+def dvc(*words: str) -> int:
+    """Run DVC to its end and return its status; where this process is to end, end it first."""
+    process = subprocess.Popen([*DVC, *words], env=of_this_run())
+    try:
+        return process.wait()
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def end_like_ctrl_c(number: int, _: Any) -> None:
+    """End this process by a signal so that what it started ends first.
+
+    Raises:
+        SystemExit: always, with the status that a shell reports of the signal.
+    """
+    print(f"fairtune: ended by {signal.Signals(number).name}", file=sys.stderr)
+    sys.exit(128 + number)
+
+
 def stale() -> list[str]:
     """Return the trainings that DVC would run, in the order of dvc.yaml."""
     done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False)
@@ -87,7 +119,7 @@ def start(stage: str, slot: str) -> Training:
             [*DVC, "--wait-for-lock", "repro", "-s", stage],
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": slot} if _gpus() else None,
+            env={**of_this_run(), **({"CUDA_VISIBLE_DEVICES": slot} if _gpus() else {})},
             start_new_session=True,
         )
     print(f"parallel: {stage} started on {slot}, log in {log}", flush=True)
@@ -143,9 +175,13 @@ def first_error(log: Path) -> str:
 def main() -> None:
     """Bring the upstream up to date, train side by side, then run the rest."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, end_like_ctrl_c)
     free = slots()
     if len(free) > 1:
-        if subprocess.run([*DVC, "repro", "encode"], check=False).returncode:
+        if dvc("repro", "encode"):
             raise UserError("the stages before the trainings failed; see above")
         failed = run_all(stale(), free)
         for training in failed:
@@ -155,7 +191,7 @@ def main() -> None:
             raise UserError(f"{names} failed, see {LOGS}; the others' results are kept")
     else:
         print("parallel: one slot, so the trainings run one after another")
-    sys.exit(subprocess.run([*DVC, "repro"], check=False).returncode)
+    sys.exit(dvc("repro"))
 
 
 if __name__ == "__main__":

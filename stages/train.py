@@ -1,4 +1,4 @@
-"""Token ids + one method + one seed -> a trained model and its run record, in one process.
+"""Token ids + one method + one seed -> a trained model and its run record, in a process of its own.
 
 usage: python -m stages.train METHOD SEED
 in:    data/encoded
@@ -11,13 +11,15 @@ import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fairtune.core import errors, files, params, paths
-from fairtune.runs import store, token_cache
-from fairtune.runs.record import Run
-from fairtune.training import recording, start, weights
-from fairtune.training.job import Job
+from fairtune.core import errors
+from fairtune.training import owner, preload
+
+if TYPE_CHECKING:
+    from fairtune.core import params
+    from fairtune.runs import token_cache
+    from fairtune.runs.record import Run
 
 STARTED = time.perf_counter()
 
@@ -33,27 +35,45 @@ def train(
     started: float = STARTED,
 ) -> Run:
     """Train one method with one seed; `save` writes a model's weights and returns their MiB."""
+    from fairtune.training import deferral, start
+    from fairtune.training.job import Job
+
     start.set_up_process()
-    # Before torch, and with it CUDA, is imported: what the GPU holds now is others'.
+    # Before torch begins CUDA: what the GPU holds now is others'.
     base = start.look_at_gpu(study.train)
+    deferral.complete()
     from fairtune.training.run import run_training
 
     job = Job(study=study, splits=splits, manifest=manifest, name=name, seed=seed)
     return run_training(job, save=save, base=base, started=started)
 
 
-def main() -> None:
+def main(started: float = STARTED) -> None:
     """Train, measure and write one run."""
+    from fairtune.core import files, params, paths
+    from fairtune.runs import store, token_cache
+    from fairtune.training import recording, start, weights
+
     study = params.load()
     name, seed = start.arguments(sys.argv[1:], study)
     with files.fresh_folder(paths.run_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
         splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
         save = functools.partial(weights.save, folder=folder / paths.WEIGHTS)
-        run = train(study, splits, manifest, name=name, seed=seed, save=save)
+        run = train(study, splits, manifest, name=name, seed=seed, save=save, started=started)
         store.write_run(folder, run.record, run.history, run.predictions)
     print(recording.headline(run.record))
 
 
+def start_process() -> None:
+    """Train in a fork of the run's preloaded process, where there is one, or in this process."""
+    status = preload.elsewhere("stages.train", "main", started=STARTED)
+    if status is None:
+        owner.end_with(owner.runners())
+        main()
+    else:
+        sys.exit(status)
+
+
 if __name__ == "__main__":
-    errors.run(main)
+    errors.run(start_process)

@@ -7,7 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -89,3 +92,24 @@ def clone(root: Path, *, pipeline: str | None = None) -> Repository:
     made.run("git", "init", "-q")
     made.commit("a tiny study")
     return made
+
+
+def until(found: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Wait for something that is true, and return it."""
+    end = time.monotonic() + seconds
+    while not (seen := found()):
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+    return seen
+
+
+def inside(folder: Path) -> list[str]:
+    """Return the commands of the processes that run in a folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if Path(os.readlink(path / "cwd")) == folder.resolve():
+                found.append((path / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,33 +15,84 @@ from fairtune.runs.record import Inference
 from fairtune.runs.token_cache import Encoded
 from fairtune.training.prediction import probabilities
 
-# Rows that inference speed is measured on, and single rows that latency is.
-SPEED_ROWS = 128
-LATENCY_ROWS = 20
+# Rows that inference speed is measured on, and single rows that latency is. A processor needs no
+# warming of each shape, and is slow: a row more there is a tenth of a second.
+SPEED_ROWS = {"cpu": 16}
+LATENCY_ROWS = {"cpu": 10}
+MOST_SPEED_ROWS, MOST_LATENCY_ROWS = 128, 20
 
 
-def prediction_speed(
-    model: nn.Module, encoded: Encoded, *, batch_size: int, pad_token_id: int, device: Choice
-) -> tuple[float, float]:
-    """Return the latency of one row in milliseconds (median) and rows per second in batches."""
-    sample = slice_rows(encoded, SPEED_ROWS)
-    singles = [
-        slice_rows(encoded, 1, start=index) for index in range(min(LATENCY_ROWS, len(sample)))
-    ]
+class Stopwatch:
+    """Times predictions of a model, whose adapter may be merged meanwhile."""
 
-    def timed(rows: Encoded, size: int) -> float:
-        device.synchronize()
+    def __init__(
+        self,
+        model: nn.Module,
+        encoded: Encoded,
+        *,
+        batch_size: int,
+        pad_token_id: int,
+        device: Choice,
+    ) -> None:
+        """Choose rows of the split: the first on a GPU, on a CPU those of middle length."""
+        self.model = model
+        self.device = device
+        self.batch_size = batch_size
+        self.pad_token_id = pad_token_id
+        self.warms = device.type != "cpu"
+        self.sample = sample_rows(encoded, device)
+        count = LATENCY_ROWS.get(device.type, MOST_LATENCY_ROWS)
+        self.singles = [
+            slice_rows(encoded, 1, start=index) for index in range(min(count, len(encoded)))
+        ]
+
+    def timed(self, rows: Encoded, size: int) -> float:
+        """Return the seconds that predicting these rows takes."""
+        self.device.synchronize()
         start = time.perf_counter()
-        probabilities(model, rows, batch_size=size, pad_token_id=pad_token_id, device=device)
+        probabilities(
+            self.model,
+            rows,
+            batch_size=size,
+            pad_token_id=self.pad_token_id,
+            device=self.device,
+        )
         return time.perf_counter() - start
 
-    # Each length once before it counts: some kernels are planned anew for every shape.
-    for single in singles:
-        timed(single, 1)
-    times = [timed(single, 1) for single in singles]
-    timed(sample, batch_size)
-    throughput = len(sample) / timed(sample, batch_size)
-    return round(1000 * float(np.median(times)), 3), round(throughput, 1)
+    def latency_ms(self) -> float:
+        """Return the median time of one row alone, in milliseconds."""
+        # Each length once before it counts: GPU kernels are planned anew for every shape.
+        for single in self.singles if self.warms else self.singles[:1]:
+            self.timed(single, 1)
+        times = [self.timed(single, 1) for single in self.singles]
+        return round(1000 * float(np.median(times)), 3)
+
+    def rows_per_second(self) -> float:
+        """Return the throughput in batches of the sample's rows."""
+        if self.warms:
+            self.timed(self.sample, self.batch_size)
+        return len(self.sample) / self.timed(self.sample, self.batch_size)
+
+
+def sample_rows(encoded: Encoded, device: Choice) -> Encoded:
+    """Return the rows that throughput is measured on."""
+    if device.type not in SPEED_ROWS:
+        return slice_rows(encoded, MOST_SPEED_ROWS)
+    order = np.argsort(encoded.lengths, kind="stable")
+    count = min(SPEED_ROWS[device.type], len(order))
+    first = (len(order) - count) // 2
+    return pick_rows(encoded, order[first : first + count].tolist())
+
+
+def pick_rows(encoded: Encoded, places: Sequence[int]) -> Encoded:
+    """Return the rows at these places, in this order."""
+    rows = [encoded.row(place) for place in places]
+    return Encoded(
+        row_ids=[encoded.row_ids[place] for place in places],
+        labels=encoded.labels[list(places)],
+        tokens=np.concatenate(rows),
+        offsets=np.cumsum([0, *map(len, rows)]),
+    )
 
 
 def slice_rows(encoded: Encoded, count: int, *, start: int = 0) -> Encoded:
@@ -56,24 +108,45 @@ def slice_rows(encoded: Encoded, count: int, *, start: int = 0) -> Encoded:
 
 
 def measure_inference(
-    model: Any, encoded: Encoded, *, batch_size: int, pad_token_id: int, device: Choice
+    model: Any,
+    encoded: Encoded,
+    *,
+    test_seconds: float,
+    batch_size: int,
+    pad_token_id: int,
+    device: Choice,
 ) -> Inference:
     """Measure prediction with the adapter as trained, then merged into the weights.
 
+    On a CPU the throughput as trained is that of the pass over the test rows, and the merged one
+    is to it as the two are on a few rows. On a GPU, where the first pass of a shape takes long,
+    both are measured on rows whose shapes have run before.
+
     The model is of no further use afterwards: merging changes it.
+
+    Args:
+        model: the trained model.
+        encoded: the test rows.
+        test_seconds: what predicting all of them took.
+        batch_size: rows in a batch.
+        pad_token_id: id that fills up a batch.
+        device: where and in which precision.
     """
-
-    def measured() -> tuple[float, float]:
-        return prediction_speed(
-            model, encoded, batch_size=batch_size, pad_token_id=pad_token_id, device=device
-        )
-
-    latency, throughput = measured()
-    model, merge = merged(model)
-    after = measured() if merge == "merged" else (None, None)
+    watch = Stopwatch(
+        model, encoded, batch_size=batch_size, pad_token_id=pad_token_id, device=device
+    )
+    latency = watch.latency_ms()
+    whole = None if watch.warms else len(encoded) / test_seconds
+    # Without an adapter there is nothing to compare the few rows with.
+    few = watch.rows_per_second() if whole is None or hasattr(model, "peft_config") else whole
+    throughput = few if whole is None else whole
+    watch.model, merge = merged(model)
+    after: tuple[float | None, float | None] = (None, None)
+    if merge == "merged":
+        after = (watch.latency_ms(), round(throughput * watch.rows_per_second() / few, 1))
     return Inference(
         latency_ms=latency,
-        samples_per_second=throughput,
+        samples_per_second=round(throughput, 1),
         merged_latency_ms=after[0],
         merged_samples_per_second=after[1],
         merge=merge,

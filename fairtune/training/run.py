@@ -81,7 +81,9 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
         laps=laps,
         memory=memory,
         predicted=predicted,
-        inference=measure_inference(built.model, job.splits["test"], **passing),
+        inference=measure_inference(
+            built.model, job.splits["test"], test_seconds=laps["test_seconds"], **passing
+        ),
         shipped_mib=shipped,
     )
     return Run(record=run_record(job, seen), history=trained.history, predictions=tested)

@@ -1,0 +1,100 @@
+"""Hold the libraries of a training imported, and fork once for each training of a run.
+
+usage: python -m fairtune.training.preloaded SOCKET OWNER MODULE...
+
+Started by `fairtune.training.preload`, with the number of a listening socket, the process that it
+ends with, and what to import. It begins no computation and no CUDA, has no thread that a fork would
+miss, and hands none of fairtune's own modules to a fork: an edit to them counts at once.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from fairtune.training import deferral, owner, resident, wire
+from fairtune.training.forks import OURS, Server, sources
+from fairtune.training.surroundings import surroundings
+
+# Signals that a process is given as its starter has them.
+HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def load(names: list[str]) -> None:
+    """Import the libraries, as a training would, all but what would begin CUDA."""
+    from fairtune.training import start
+
+    # Asked in the ordinary way whether there is a GPU, CUDA could not be used in a fork.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    start.set_up_process()
+    deferral.defer(wire.DEFERRED)
+    for name in names:
+        importlib.import_module(name)
+    if "torch" in sys.modules:
+        # As bitsandbytes does when it is imported: it brings in torch's compiler, the greater part
+        # of that import, and compiles nothing.
+        sys.modules["torch"].compile(abs)
+    # What is there now stays: no fork need look through it for garbage, and copy its pages.
+    gc.collect()
+    gc.freeze()
+
+
+def become(request: dict[str, Any]) -> Callable[[], None]:
+    """Make this fork what a process that its client had started would be; return its work."""
+    for one in HANDED_ON:
+        ignored = one in request["ignored"]
+        usual = signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL
+        signal.signal(one, signal.SIG_IGN if ignored else usual)
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    sys.argv[:] = request["words"]
+    # They were made for a log that nobody reads.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=stream is sys.stderr or stream.isatty())  # type: ignore
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()  # else all forks would draw alike; `random` sees to it by itself
+    # The errors that the work raises are of the module as it is imported from now on.
+    run = importlib.import_module("fairtune.core.errors").run
+
+    def work() -> None:
+        module = importlib.import_module(request["module"])
+        getattr(module, request["function"])(request["started"])
+
+    return lambda: run(work)
+
+
+def main() -> None:
+    """Import, then fork until the run is over."""
+    listener = socket.socket(fileno=int(sys.argv[1]))
+    running = owner.parse(sys.argv[2])
+    watched = running.descriptor() if running else None
+    if watched is None:
+        return
+    around = surroundings()
+    load(sys.argv[3:])
+    # Until here the libraries could say what they say; from here on others wait for its end.
+    os.dup2(0, 2)
+    server = Server(
+        listener=listener,
+        owner=watched,
+        around=around,
+        sources=sources(),
+        pages=resident.file_pages(),
+    )
+    request = server.serve()
+    if request is not None:
+        become(request)()
+
+
+if __name__ == "__main__":
+    main()
