@@ -21,7 +21,7 @@ from typing import Any
 
 from fairtune.core import errors
 from fairtune.core.errors import UserError
-from fairtune.training import owner
+from fairtune.preload import owner
 
 DVC = [sys.executable, "-m", "dvc"]
 LOGS = Path(".dvc/tmp/parallel")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fairtune.core import errors
-from fairtune.training import owner, preload
+from fairtune.preload import client, owner
 
 if TYPE_CHECKING:
     from fairtune.core import params
@@ -35,7 +35,8 @@ def train(
     started: float = STARTED,
 ) -> Run:
     """Train one method with one seed; `save` writes a model's weights and returns their MiB."""
-    from fairtune.training import deferral, start
+    from fairtune.preload import deferral
+    from fairtune.training import start
     from fairtune.training.job import Job
 
     start.set_up_process()
@@ -67,7 +68,7 @@ def main(started: float = STARTED) -> None:
 
 def start_process() -> None:
     """Train in a fork of the run's preloaded process, where there is one, or in this process."""
-    status = preload.elsewhere("stages.train", "main", started=STARTED)
+    status = client.elsewhere("stages.train", "main", started=STARTED)
     if status is None:
         owner.end_with(owner.runners())
         main()

@@ -16,8 +16,8 @@ import pytest
 
 from fairtune.core import files
 from fairtune.core.errors import UserError
-from fairtune.training import owner
-from fairtune.training.surroundings import differing, fixed, surroundings
+from fairtune.preload import owner
+from fairtune.preload.surroundings import differing, fixed, surroundings
 from tests import tiny
 from tests.repositories import ROOT, Repository, clone, environment, inside, until
 
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.skipif(not owner.can_watch(), reason="Linux alone")
 CLIENT = """
 import sys, time
 from fairtune.core import errors
-from fairtune.training import preload
+from fairtune.preload import client
 def start():
-    status = preload.elsewhere("work", "work", started=time.perf_counter(), libraries=["heavy"])
+    status = client.elsewhere("work", "work", started=time.perf_counter(), libraries=["heavy"])
     print("plain" if status is None else f"status {status}", flush=True)
     sys.exit(status or 0)
 errors.run(start)
@@ -267,8 +267,8 @@ import sys, torch
 asked = []
 for name in ("is_available", "device_count", "get_device_capability", "init", "_lazy_init"):
     setattr(torch.cuda, name, lambda *_, name=name: asked.append(name) or 0)
-from fairtune.training import deferral, preloaded, wire
-preloaded.load(list(wire.LIBRARIES))
+from fairtune.preload import deferral, server, wire
+server.load(list(wire.LIBRARIES))
 assert not asked, f"CUDA would begin before the fork: {asked}"
 assert "bitsandbytes.functional" not in sys.modules
 before = set(sys.modules)
@@ -310,21 +310,27 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return made
 
 
+@pytest.fixture(scope="module")
+def trained(repository: Repository) -> str:
+    """Train both methods in one run; return what was printed."""
+    return repository.dvc("repro")
+
+
 def record(repository: Repository) -> dict[str, Any]:
     return json.loads((repository.root / "models/lora/1/run.json").read_text())
 
 
 def test_two_trainings_of_one_repro_are_forked_from_one_process_which_ends_with_it(
-    repository: Repository,
+    repository: Repository, trained: str
 ) -> None:
-    printed = repository.dvc("repro")
-    assert "train: lora seed 1" in printed
+    assert "train: lora seed 1" in trained
     parents = (repository.root / "parents").read_text().split()
     assert len(parents) == 2
     assert len(set(parents)) == 1
     until(lambda: not inside(repository.root), 20)
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_forked_training_predicts_and_records_what_a_plain_one_does(
     repository: Repository,
 ) -> None:
@@ -347,7 +353,7 @@ def test_a_killed_repro_leaves_no_training(repository: Repository) -> None:
     stage.write_text(
         stage.read_text().replace("    study = params", "    time.sleep(60)\n    study = params")
     )
-    (repository.root / "parents").unlink()
+    (repository.root / "parents").unlink(missing_ok=True)
     dvc = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro"],
         cwd=repository.root,

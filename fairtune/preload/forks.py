@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairtune.training import owner, resident, wire
-from fairtune.training.surroundings import differing
+from fairtune.preload import owner, resident, wire
+from fairtune.preload.surroundings import differing
 
 OURS = ("fairtune", "stages")
 PR_SET_PDEATHSIG = 1

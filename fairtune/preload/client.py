@@ -1,7 +1,7 @@
 """Have a training done by a fork of a process that holds the libraries imported already.
 
 The first training of a run (`dvc repro`, `fairtune.parallel`) starts that process
-(`fairtune.training.preloaded`), which ends with the run; at a shell, where a training belongs to
+(`fairtune.preload.server`), which ends with the run; at a shell, where a training belongs to
 no run, there is none. Whatever is not as it should be makes a training import for itself.
 `FAIRTUNE_PRELOAD=0` switches it off; with 1 the shell is the run, and the reason for a plain start
 is told. Linux alone.
@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from fairtune.core.errors import UserError
-from fairtune.training import owner, wire
+from fairtune.preload import owner, wire
 
 SWITCH = "FAIRTUNE_PRELOAD"
 # Signals that end a process, by name: other systems than Unix lack some.
@@ -64,7 +64,7 @@ def _say(asked: str, reason: str) -> None:
 
 
 def _request(module: str, function: str, started: float) -> dict[str, Any]:
-    from fairtune.training.surroundings import surroundings
+    from fairtune.preload.surroundings import surroundings
 
     return {
         "surroundings": surroundings(),
@@ -114,7 +114,7 @@ def launch(listener: socket.socket, run: owner.Process, libraries: Sequence[str]
     # Its standard error is this process's while it imports: whether that is a terminal counts.
     words = [str(listener.fileno()), str(run), *libraries]
     subprocess.Popen(
-        [sys.executable, "-m", "fairtune.training.preloaded", *words],
+        [sys.executable, "-m", "fairtune.preload.server", *words],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[listener.fileno()],

@@ -1,8 +1,8 @@
 """Hold the libraries of a training imported, and fork once for each training of a run.
 
-usage: python -m fairtune.training.preloaded SOCKET OWNER MODULE...
+usage: python -m fairtune.preload.server SOCKET OWNER MODULE...
 
-Started by `fairtune.training.preload`, with the number of a listening socket, the process that it
+Started by `fairtune.preload.client`, with the number of a listening socket, the process that it
 ends with, and what to import. It begins no computation and no CUDA, has no thread that a fork would
 miss, and hands none of fairtune's own modules to a fork: an edit to them counts at once.
 """
@@ -18,9 +18,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fairtune.training import deferral, owner, resident, wire
-from fairtune.training.forks import OURS, Server, sources
-from fairtune.training.surroundings import surroundings
+from fairtune.preload import deferral, owner, resident, wire
+from fairtune.preload.forks import OURS, Server, sources
+from fairtune.preload.surroundings import surroundings
 
 # Signals that a process is given as its starter has them.
 HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
