@@ -4,7 +4,7 @@ usage: python -m benchmarks.study [--only fair|plain] [--padding max_length|long
 
 Fair is `dvc repro` in a copy of this folder without results. Plain is one process that trains the
 same methods and seeds on the same encoded rows with the Trainer as it comes, tests them and writes
-a table (`benchmarks.plain`); it has its rows for nothing. Both in this machine's quiet, please.
+a table (`benchmarks.plain`); it has its rows for nothing. Run it on a quiet machine.
 Writes benchmarks/study.json and prints a table in Markdown. A part that runs alone is put beside
 the other one's earlier figures.
 """
@@ -127,13 +127,18 @@ def summed(
 def plain(folder: Path, padding: str) -> dict[str, Any]:
     """Train all methods and seeds in one process; return its seconds.
 
+    The rows are those that `fair` encoded in the same folder, or else the workspace's.
+
     Raises:
         UserError: it failed.
     """
     out = folder / "plain.json"
+    here = folder / "study"
     began = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.plain", str(out), "--padding", padding], check=False
+        [sys.executable, "-m", "benchmarks.plain", str(out), "--padding", padding],
+        cwd=here if here.exists() else None,
+        check=False,
     )
     seconds = time.perf_counter() - began
     if done.returncode:
@@ -189,12 +194,12 @@ def main() -> None:
     parser.add_argument("--padding", choices=("max_length", "longest"), default="max_length")
     words = parser.parse_args()
     found: dict[str, Any] = {}
-    for kind in (words.only,) if words.only else ("plain", "fair"):
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        for kind in (words.only,) if words.only else ("fair", "plain"):
             new = fair(folder) if kind == "fair" else plain(folder, words.padding)
-        found = merged({kind: new})
-        write_json(OUT, found)
+            found = merged({kind: new})
+            write_json(OUT, found)
     print(table(found))
 
 

@@ -20,6 +20,7 @@ from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline, baseline
 from fairtune.hardware.meter import Meter
 from fairtune.models.build import build
+from fairtune.models.roles import ARCHITECTURES
 from fairtune.training import loop, plan, prediction
 from tests.tiny import encoded_rows
 
@@ -58,6 +59,8 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
         *,
         dropout: bool = False,
         precision: str = "fp32",
+        kind: str = "bert",
+        kernels: str = "fast",
         change: Callable[[Any], None] = lambda model: None,
         meters: list[Meter] | None = None,
     ) -> tuple[loop.Trained, Any, Any]:
@@ -67,20 +70,22 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
             logging_steps=1,
             precision=precision,
             cuda_graphs=mode,
+            kernels=kernels,
             allow_busy_gpu=True,
         )
         chosen = device.choose(settings)
         method = (METHODS | EAGER)[name]
         model = build(
-            Model(name=str(encoder())),
+            Model(name=str(encoder(kind))),
             method,
             name=name,
             labels=2,
             device=chosen,
             seed=1,
             steps=STEPS,
+            pad_token_id=0,
         ).model
-        prepare(model, chosen)
+        prepare(model, chosen, kernels=kernels)
         change(model)
         if not dropout:
             for module in model.modules():
@@ -123,6 +128,30 @@ def test_every_method_is_captured_in_bf16_with_dropout(train: Callable, name: st
     assert seen.note == "the first step makes the optimizer's state"
     found = prediction.predict(model, ROWS, batch_size=16, pad_token_id=0, device=chosen)
     assert found.correct.mean() > 0.6
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("family", ARCHITECTURES)
+def test_every_family_is_captured_whatever_the_method(
+    train: Callable, family: str, name: str
+) -> None:
+    seen, model, chosen = train(name, "auto", kind=family, dropout=True, precision="bf16")
+    assert seen.captured_steps >= 0.95 * seen.steps, seen.note
+    assert all(np.isfinite(point["loss"]) for point in seen.history)
+    found = prediction.predict(model, ROWS, batch_size=16, pad_token_id=0, device=chosen)
+    assert np.isfinite(found.probabilities).all()
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "mpnet", "modernbert", "llama", "gpt2"])
+def test_a_family_s_captured_steps_have_the_loss_curve_of_stock_ones(
+    train: Callable, family: str
+) -> None:
+    stock = train("full", "auto", kind=family, kernels="stock")[0]
+    fast = train("full", "on", kind=family)[0]
+    assert (stock.captured_steps, stock.note) == (0, "train.kernels is stock")
+    assert fast.captured_steps == fast.steps - 1
+    curves = [[point["loss"] for point in seen.history] for seen in (stock, fast)]
+    assert np.abs(np.subtract(*curves)).max() < 0.005
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
