@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fairtune.core import errors, files
+from fairtune.core import disk, errors, files
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from stages import encode, subset, train
 from tests import tiny
@@ -182,17 +183,17 @@ SUBSET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "CSV with a row too long": (
         {"data.source": "c.csv"},
         {"c.csv": b"text,label\nx,a\nx,y,z\n"},
-        "data.source: 'c.csv' cannot be read: ... Expected 2 fields in line 3, saw 3",
+        "data.source: 'c.csv': the header has 2 fields, but line 3 has 3; a cell that holds the",
     ),
     "CSV with an open quote": (
         {"data.source": "c.csv"},
         {"c.csv": b'text,label\n"x,a\ny,b\n'},
-        "data.source: 'c.csv' cannot be read: ... EOF inside string",
+        "data.source: 'c.csv': line 2: a quote is opened and never closed",
     ),
     "broken JSONL": (
         {"data.source": "c.jsonl"},
         {"c.jsonl": b'{"text": "x", "label": 1}\n{"text":\n'},
-        "data.source: 'c.jsonl' cannot be read: ... JSON parse error",
+        "data.source: 'c.jsonl': line 2 is not JSON: Expecting value; expected one object a line",
     ),
     "broken Parquet": (
         {"data.source": "c.parquet"},
@@ -268,7 +269,7 @@ SUBSET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "labels between whole numbers": (
         {"data.source": "c.csv"},
         {"c.csv": b"text,label\nx,0.5\ny,1\n"},
-        "data.label_column: 'label' of 'c.csv' holds 0.5; a class is a string or a whole",
+        "data.label_column: 'label' of 'c.csv' holds '0.5' in line 2; a class is a string or",
     ),
     "too few names": (
         {"data.label_names": ["bad"]},
@@ -863,6 +864,52 @@ def test_what_a_disk_refuses_is_answered_with_the_remedy(
     wrapped = RuntimeError("while writing")
     wrapped.__cause__ = error
     assert line_of(raising(wrapped), capfd) == line
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_without_a_name_is_looked_for(
+    capfd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tight = tmp_path / "temporary"
+    tight.mkdir()
+    monkeypatch.setenv("TMPDIR", str(tight))
+
+    def usage(folder: Path) -> Any:
+        return SimpleNamespace(free=2**20 // 2 if Path(folder) == tight else 2**40)
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    room = f"'{tight}', 0.5 MiB free"
+    expected = f"cannot write or read a file: a disk is full ({room}): free some space, then run"
+    assert line_of(raising(FULL), capfd).startswith(expected)
+    in_words = RuntimeError("I/O error: No space left on device (os error 28)")
+    assert line_of(raising(in_words), capfd).startswith(expected)
+    nowhere = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+    assert f"there is no room in {room}; free some" in line_of(raising(nowhere), capfd)
+
+
+def test_of_a_copy_the_target_is_named_and_not_the_source(capfd: Any) -> None:
+    copied = OSError(errno.ENOSPC, "full", "report/references.bib", None, "scratch/references.bib")
+    assert line_of(raising(copied), capfd).startswith("cannot write or read 'scratch/references.b")
+    tree = shutil.Error([("charts/a.svg", "scratch/a.svg", str(FULL))])
+    assert line_of(raising(tree), capfd).startswith("cannot write or read 'scratch/a.svg': the d")
+
+
+def test_a_full_disk_is_the_cause_of_what_followed_it(capfd: Any) -> None:
+    def main() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "full", "data/x.parquet")
+        except OSError:
+            raise ValueError("a file was not closed")  # noqa: B904
+
+    assert line_of(main, capfd).startswith("cannot write or read 'data/x.parquet': the disk is f")
+
+
+def test_an_exception_that_is_its_own_cause_ends_all_the_same() -> None:
+    error = ValueError("x")
+    error.__cause__ = error
+    assert disk.obstacle(error) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is locked for root")

@@ -17,7 +17,8 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-from fairtune.core.errors import UserError, chain, obstacle
+from fairtune.core.disk import chain, obstacle
+from fairtune.core.errors import UserError
 
 PACKAGE = "package:"
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
