@@ -5,13 +5,15 @@ usage: python -m fairtune.reload METHOD SEED
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fairtune.core import errors, params, paths, terminal
+from fairtune.core import params, paths, terminal
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params

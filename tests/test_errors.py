@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -952,6 +953,26 @@ def test_an_interruption_is_one_line_and_status_130(capfd: Any) -> None:
         errors.run(raising(KeyboardInterrupt()))
     assert caught.value.code == 130
     assert capfd.readouterr().err == "fairtune: interrupted\n"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 6.0])
+def test_ctrl_c_while_a_stage_is_loaded_or_a_notebook_runs_is_one_line(
+    here: Path, seconds: float
+) -> None:
+    put(here, {"notebooks/walkthrough.py": "# %%\nimport time\ntime.sleep(60)\n"})
+    started = subprocess.Popen(
+        [sys.executable, "-m", "stages.notebook"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell without job control starts its background jobs deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    time.sleep(seconds)
+    os.killpg(started.pid, signal.SIGINT)
+    assert started.communicate(timeout=30)[1] == "fairtune: interrupted\n"
+    assert started.returncode != 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

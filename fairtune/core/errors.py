@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 from fairtune.core.disk import obstacle
 
 # What a shell reports of a program that died of SIGPIPE.
 BROKEN_PIPE = 141
+INTERRUPTED = 130
 
 
 class UserError(Exception):
@@ -31,6 +34,23 @@ def one_line(error: BaseException) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Answer Ctrl-C while libraries are loaded: raised there, it may come out as another error."""
+    os.write(2, b"fairtune: interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _answer_ctrl_c() -> None:
+    """Answer Ctrl-C from now on, until `run` does, where a stage or a command is the program.
+
+    A program imports this module before any other, as loading the others takes seconds.
+    """
+    program = getattr(sys.modules.get("__main__"), "__spec__", None)
+    ours = program is not None and program.name.partition(".")[0] in {"stages", "fairtune"}
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
 def run(main: Callable[[], None]) -> None:
     """Call ``main`` and turn what a user can put right into one line on stderr.
 
@@ -39,6 +59,8 @@ def run(main: Callable[[], None]) -> None:
     traceback.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
         sys.stdout.flush()
     except BrokenPipeError:
@@ -49,9 +71,12 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"fairtune: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         print("fairtune: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         remedy = obstacle(error)
         if remedy is None:
             raise
         sys.exit(f"fairtune: {remedy}")
+
+
+_answer_ctrl_c()
