@@ -6,9 +6,11 @@ out: data/subset/{train,validation,test}.parquet, data/subset/manifest.json
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 from collections.abc import Mapping
 
-from fairtune.core import errors, files, params, paths
+from fairtune.core import files, origins, params, paths
 from fairtune.data import corpus, splits
 
 
@@ -21,7 +23,7 @@ def subset(
 
 def main() -> None:
     """Draw the rows and write them."""
-    study = params.load()
+    study = origins.pinned(params.load())
     drawn = subset(splits.read_corpus(study.data), study.data, study.subset)
     with files.fresh_folder(paths.SUBSET) as folder:
         for name, rows in drawn.named().items():

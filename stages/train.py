@@ -7,13 +7,15 @@ out:   models/METHOD/SEED/{run.json, history.json, predictions.parquet, weights/
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fairtune.core import errors, files, params, paths
+from fairtune.core import files, origins, params, paths
 from fairtune.runs import store, token_cache
 from fairtune.runs.record import Run
 from fairtune.training import recording, start, weights
@@ -44,7 +46,7 @@ def train(
 
 def main() -> None:
     """Train, measure and write one run."""
-    study = params.load()
+    study = origins.pinned(params.load())
     name, seed = start.arguments(sys.argv[1:], study)
     with files.fresh_folder(paths.run_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
