@@ -25,13 +25,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fairtune.core import disk, errors, files
+from fairtune import check
+from fairtune.core import disk, errors, files, paths
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("advise", "page", "parallel", "readme", "scaling.__main__")
+COMMANDS = ("advise", "check", "page", "parallel", "readme", "scaling.__main__")
 PROGRAMS = [f"fairtune.{name}" for name in COMMANDS] + [
     f"benchmarks.{path.stem}"
     for path in sorted((ROOT / "benchmarks").glob("*.py"))
@@ -116,6 +117,48 @@ def test_every_stage_names_the_key_that_is_wrong(here: Path, capfd: Any, stage: 
     tiny.write_study(here, {"train.batch_sise": 8})
     line = line_of(stage.main, capfd)
     assert line.startswith("params.yaml: train.batch_sise: unknown key; did you mean 'batch_size'?")
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"seeds": 42}, "params.yaml: seeds: 42 is not right; expected a list: One training of"),
+        ({"methods": [1]}, "params.yaml: methods: a list is not right; expected keys with values"),
+        ({"data.source": "no.csv"}, "data.source: 'no.csv' not found; give a path from"),
+        ({"data.source": "no.csv.gz"}, "data.source: 'no.csv.gz' not found; give a path from"),
+        ({"model.name": "./none"}, "model.name: './none' not found; give a path from"),
+    ],
+    ids=str,
+)
+def test_what_dvc_would_stumble_over_is_said_before(
+    here: Path, capfd: Any, changes: dict[str, Any], line: str
+) -> None:
+    tiny.write_study(here, changes)
+    assert line_of(check.check, capfd).startswith(line)
+
+
+def test_a_link_that_leads_nowhere_is_taken_away_so_that_dvc_can_start(here: Path) -> None:
+    tiny.write_study(here)
+    (here / "encoder").mkdir()
+    paths.CORPUS.parent.mkdir(parents=True)
+    paths.CORPUS.symlink_to(here / "gone.csv")
+    paths.MODEL.symlink_to(here / "encoder")
+    check.check()
+    assert not paths.CORPUS.is_symlink()
+    assert paths.MODEL.is_symlink()
+
+
+def test_a_queued_experiment_without_the_corpus_says_what_dvc_copies(
+    here: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = here / ".dvc/tmp/exps/tmp1"
+    copied.mkdir(parents=True)
+    tiny.write_study(copied)
+    (copied / "reviews.csv").unlink()
+    monkeypatch.chdir(copied)
+    line = line_of(subset.main, capfd)
+    assert line.startswith("data.source: 'reviews.csv' not found; a queued experiment runs in a co")
+    assert "only what Git or DVC tracks: give an absolute path" in line
 
 
 # subset
