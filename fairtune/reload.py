@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fairtune.core import params, paths, terminal
+from fairtune.core import origins, params, paths, terminal
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
@@ -98,7 +98,7 @@ def load(study: Params, *, name: str, seed: int, labels: int, chosen: Any) -> An
 def main() -> None:
     """Prove one run, or fail."""
     terminal.quiet_libraries()
-    study = params.load()
+    study = origins.pinned(params.load())
     name, seed = arguments(sys.argv[1:], study, command="fairtune.reload")
     proof = prove(study, name=name, seed=seed)
     line = (
