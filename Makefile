@@ -45,6 +45,7 @@ setup: $(VENV)/.run .dvc/plots.html ## install what the study needs, and nothing
 
 .PHONY: repro
 repro: setup ## run what changed of the study, then show metrics and charts
+	@$(BIN)/python -m fairtune.check
 	@dvc repro
 	@echo; dvc metrics show
 	@dvc plots show >/dev/null
@@ -72,6 +73,7 @@ lock: $(VENV)/.dev ## compile the requirements files anew
 
 .PHONY: parallel
 parallel: setup ## run the stale trainings at once, one on each GPU, then the rest
+	@$(BIN)/python -m fairtune.check
 	@$(BIN)/python -m fairtune.parallel
 
 .PHONY: readme

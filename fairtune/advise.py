@@ -7,6 +7,8 @@ in:    params.yaml, metrics/*.json
 
 from __future__ import annotations
 
+from fairtune.core.errors import UserError, run  # isort: skip (it answers Ctrl-C meanwhile)
+
 import argparse
 import json
 from collections.abc import Callable, Sequence
@@ -16,7 +18,6 @@ from typing import Any
 
 from fairtune.analysis.formats import NOT_MEASURED, mebibytes, percent, points, seconds
 from fairtune.core import params
-from fairtune.core.errors import UserError, run
 from fairtune.report.accuracy import seeds_note
 from fairtune.report.quiet import note
 from fairtune.report.study import Results, read_results

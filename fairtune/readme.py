@@ -7,11 +7,12 @@ out:   README.md, between its two markers
 
 from __future__ import annotations
 
+from fairtune.core.errors import UserError, run  # isort: skip (it answers Ctrl-C meanwhile)
+
 import argparse
 from pathlib import Path
 
 from fairtune.core import params, paths
-from fairtune.core.errors import UserError, run
 from fairtune.report import accuracy, tables
 from fairtune.report.study import Results, read_results
 

@@ -5,6 +5,8 @@ usage: python -m fairtune.reload METHOD SEED
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fairtune.core import errors, params, paths, terminal
+from fairtune.core import origins, params, paths, terminal
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
@@ -112,7 +114,7 @@ def load(study: Params, *, name: str, seed: int, manifest: Mapping[str, Any], ch
 def main() -> None:
     """Prove one run, or fail."""
     terminal.quiet_libraries()
-    study = params.load()
+    study = origins.pinned(params.load())
     name, seed = arguments(sys.argv[1:], study, command="fairtune.reload")
     proof = prove(study, name=name, seed=seed)
     line = (

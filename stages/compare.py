@@ -6,13 +6,15 @@ out: metrics/comparison.json, plots/*.json
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 from collections.abc import Sequence
 from typing import Any
 
 from fairtune.analysis import comparison, fairness
 from fairtune.charts import gallery
 from fairtune.charts.records import Compared
-from fairtune.core import errors, files, params, paths
+from fairtune.core import files, params, paths
 from fairtune.runs import token_cache
 from fairtune.runs.record import Runs
 from fairtune.runs.store import read_runs

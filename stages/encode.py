@@ -1,16 +1,18 @@
 """Rows + the model's tokenizer -> token ids, truncated, once for all methods.
 
-in:  data/subset
+in:  data/subset, the encoder that ``model.name`` names
 out: data/encoded/{train,validation,test}.parquet, manifest.json, tokenizer/
 """
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import errors, files, params, paths
+from fairtune.core import files, origins, params, paths
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
 
@@ -27,7 +29,7 @@ def encode(
 
 def main() -> None:
     """Tokenize the three splits and write them."""
-    study = params.load()
+    study = origins.pinned(params.load())
     subset = files.read_json(paths.SUBSET / paths.MANIFEST, made_by="subset")
     tokenizer = tokenization.load_tokenizer(study.model)
     if tokenizer.pad_token_id == tokenizer.eos_token_id:

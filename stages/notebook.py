@@ -6,9 +6,11 @@ out: report/walkthrough.ipynb
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 from pathlib import Path
 
-from fairtune.core import errors, paths
+from fairtune.core import paths
 from fairtune.report import notebook
 
 

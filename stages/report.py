@@ -6,10 +6,12 @@ out: report/report.pdf, report/README.md, report/charts/*.svg
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 from pathlib import Path
 
 from fairtune.charts import gallery
-from fairtune.core import errors, files, params, paths
+from fairtune.core import files, params, paths
 from fairtune.report import typeset
 from fairtune.report.study import Evidence, read
 from fairtune.report.values import context

@@ -7,10 +7,12 @@ out:   metrics/METHOD.json
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 import sys
 
 from fairtune.analysis import metrics
-from fairtune.core import errors, files, params, paths
+from fairtune.core import files, params, paths
 from fairtune.runs.store import read_run
 
 

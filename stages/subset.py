@@ -6,30 +6,33 @@ out: data/subset/{train,validation,test}.parquet, data/subset/manifest.json
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 from collections.abc import Mapping
 
-from datasets import Dataset
-
-from fairtune.core import errors, files, params, paths
-from fairtune.data import splits
+from fairtune.core import files, origins, params, paths
+from fairtune.data import corpus, splits
 
 
-def subset(corpus: Mapping[str, Dataset], data: params.Data, sizes: params.Subset) -> splits.Splits:
+def subset(
+    parts: Mapping[str, corpus.Part], data: params.Data, sizes: params.Subset
+) -> splits.Splits:
     """Return the rows of the three splits, drawn from a corpus as it was read."""
-    return splits.draw(corpus, data, sizes)
+    return splits.draw(parts, data, sizes)
 
 
 def main() -> None:
     """Draw the rows and write them."""
-    study = params.load()
+    study = origins.pinned(params.load())
     drawn = subset(splits.read_corpus(study.data), study.data, study.subset)
     with files.fresh_folder(paths.SUBSET) as folder:
         for name, rows in drawn.named().items():
             rows.to_parquet(folder / f"{name}.parquet")
         manifest = splits.manifest(drawn, study.data, study.subset)
         files.write_json(folder / paths.MANIFEST, manifest)
-    counts = ", ".join(f"{len(rows)} {name}" for name, rows in drawn.named().items())
-    print(f"subset: {counts}; dropped {manifest['dropped']}")
+    print(f"subset: {drawn.account()}")
+    if drawn.doubt:
+        print(f"subset: warning: {drawn.doubt}")
 
 
 if __name__ == "__main__":

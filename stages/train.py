@@ -7,13 +7,14 @@ out:   models/METHOD/SEED/{run.json, history.json, predictions.parquet, weights/
 
 from __future__ import annotations
 
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
 import functools
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fairtune.core import errors
 from fairtune.preload import client, owner
 
 if TYPE_CHECKING:
@@ -51,11 +52,11 @@ def train(
 
 def main(started: float = STARTED) -> None:
     """Train, measure and write one run."""
-    from fairtune.core import files, params, paths
+    from fairtune.core import files, origins, params, paths
     from fairtune.runs import store, token_cache
     from fairtune.training import recording, start, weights
 
-    study = params.load()
+    study = origins.pinned(params.load())
     name, seed = start.arguments(sys.argv[1:], study)
     with files.fresh_folder(paths.run_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")

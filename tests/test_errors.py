@@ -11,25 +11,28 @@ import os
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fairtune.core import errors, files
+from fairtune import check
+from fairtune.core import disk, errors, files, paths
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("advise", "page", "parallel", "readme", "scaling.__main__")
+COMMANDS = ("advise", "check", "page", "parallel", "readme", "scaling.__main__")
 PROGRAMS = [f"fairtune.{name}" for name in COMMANDS] + [
     f"benchmarks.{path.stem}"
     for path in sorted((ROOT / "benchmarks").glob("*.py"))
@@ -116,6 +119,48 @@ def test_every_stage_names_the_key_that_is_wrong(here: Path, capfd: Any, stage: 
     assert line.startswith("params.yaml: train.batch_sise: unknown key; did you mean 'batch_size'?")
 
 
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"seeds": 42}, "params.yaml: seeds: 42 is not right; expected a list: One training of"),
+        ({"methods": [1]}, "params.yaml: methods: a list is not right; expected keys with values"),
+        ({"data.source": "no.csv"}, "data.source: 'no.csv' not found; give a path from"),
+        ({"data.source": "no.csv.gz"}, "data.source: 'no.csv.gz' not found; give a path from"),
+        ({"model.name": "./none"}, "model.name: './none' not found; give a path from"),
+    ],
+    ids=str,
+)
+def test_what_dvc_would_stumble_over_is_said_before(
+    here: Path, capfd: Any, changes: dict[str, Any], line: str
+) -> None:
+    tiny.write_study(here, changes)
+    assert line_of(check.check, capfd).startswith(line)
+
+
+def test_a_link_that_leads_nowhere_is_taken_away_so_that_dvc_can_start(here: Path) -> None:
+    tiny.write_study(here)
+    (here / "encoder").mkdir()
+    paths.CORPUS.parent.mkdir(parents=True)
+    paths.CORPUS.symlink_to(here / "gone.csv")
+    paths.MODEL.symlink_to(here / "encoder")
+    check.check()
+    assert not paths.CORPUS.is_symlink()
+    assert paths.MODEL.is_symlink()
+
+
+def test_a_queued_experiment_without_the_corpus_says_what_dvc_copies(
+    here: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copied = here / ".dvc/tmp/exps/tmp1"
+    copied.mkdir(parents=True)
+    tiny.write_study(copied)
+    (copied / "reviews.csv").unlink()
+    monkeypatch.chdir(copied)
+    line = line_of(subset.main, capfd)
+    assert line.startswith("data.source: 'reviews.csv' not found; a queued experiment runs in a co")
+    assert "only what Git or DVC tracks: give an absolute path" in line
+
+
 # subset
 
 
@@ -182,17 +227,17 @@ SUBSET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "CSV with a row too long": (
         {"data.source": "c.csv"},
         {"c.csv": b"text,label\nx,a\nx,y,z\n"},
-        "data.source: 'c.csv' cannot be read: ... Expected 2 fields in line 3, saw 3",
+        "data.source: 'c.csv': the header has 2 fields, but line 3 has 3; a cell that holds the",
     ),
     "CSV with an open quote": (
         {"data.source": "c.csv"},
         {"c.csv": b'text,label\n"x,a\ny,b\n'},
-        "data.source: 'c.csv' cannot be read: ... EOF inside string",
+        "data.source: 'c.csv': line 2: a quote is opened and never closed",
     ),
     "broken JSONL": (
         {"data.source": "c.jsonl"},
         {"c.jsonl": b'{"text": "x", "label": 1}\n{"text":\n'},
-        "data.source: 'c.jsonl' cannot be read: ... JSON parse error",
+        "data.source: 'c.jsonl': line 2 is not JSON: Expecting value; expected one object a line",
     ),
     "broken Parquet": (
         {"data.source": "c.parquet"},
@@ -268,7 +313,7 @@ SUBSET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "labels between whole numbers": (
         {"data.source": "c.csv"},
         {"c.csv": b"text,label\nx,0.5\ny,1\n"},
-        "data.label_column: 'label' of 'c.csv' holds 0.5; a class is a string or a whole",
+        "data.label_column: 'label' of 'c.csv' holds '0.5' in line 2; a class is a string or",
     ),
     "too few names": (
         {"data.label_names": ["bad"]},
@@ -865,6 +910,52 @@ def test_what_a_disk_refuses_is_answered_with_the_remedy(
     assert line_of(raising(wrapped), capfd) == line
 
 
+FULL = OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_without_a_name_is_looked_for(
+    capfd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tight = tmp_path / "temporary"
+    tight.mkdir()
+    monkeypatch.setenv("TMPDIR", str(tight))
+
+    def usage(folder: Path) -> Any:
+        return SimpleNamespace(free=2**20 // 2 if Path(folder) == tight else 2**40)
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    room = f"'{tight}', 0.5 MiB free"
+    expected = f"cannot write or read a file: a disk is full ({room}): free some space, then run"
+    assert line_of(raising(FULL), capfd).startswith(expected)
+    in_words = RuntimeError("I/O error: No space left on device (os error 28)")
+    assert line_of(raising(in_words), capfd).startswith(expected)
+    nowhere = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+    assert f"there is no room in {room}; free some" in line_of(raising(nowhere), capfd)
+
+
+def test_of_a_copy_the_target_is_named_and_not_the_source(capfd: Any) -> None:
+    copied = OSError(errno.ENOSPC, "full", "report/references.bib", None, "scratch/references.bib")
+    assert line_of(raising(copied), capfd).startswith("cannot write or read 'scratch/references.b")
+    tree = shutil.Error([("charts/a.svg", "scratch/a.svg", str(FULL))])
+    assert line_of(raising(tree), capfd).startswith("cannot write or read 'scratch/a.svg': the d")
+
+
+def test_a_full_disk_is_the_cause_of_what_followed_it(capfd: Any) -> None:
+    def main() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "full", "data/x.parquet")
+        except OSError:
+            raise ValueError("a file was not closed")  # noqa: B904
+
+    assert line_of(main, capfd).startswith("cannot write or read 'data/x.parquet': the disk is f")
+
+
+def test_an_exception_that_is_its_own_cause_ends_all_the_same() -> None:
+    error = ValueError("x")
+    error.__cause__ = error
+    assert disk.obstacle(error) is None
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is locked for root")
 def test_a_locked_folder_is_one_line(here: Path, capfd: Any) -> None:
     tiny.write_study(here)
@@ -905,6 +996,26 @@ def test_an_interruption_is_one_line_and_status_130(capfd: Any) -> None:
         errors.run(raising(KeyboardInterrupt()))
     assert caught.value.code == 130
     assert capfd.readouterr().err == "fairtune: interrupted\n"
+
+
+@pytest.mark.parametrize("seconds", [0.3, 6.0])
+def test_ctrl_c_while_a_stage_is_loaded_or_a_notebook_runs_is_one_line(
+    here: Path, seconds: float
+) -> None:
+    put(here, {"notebooks/walkthrough.py": "# %%\nimport time\ntime.sleep(60)\n"})
+    started = subprocess.Popen(
+        [sys.executable, "-m", "stages.notebook"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell without job control starts its background jobs deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    time.sleep(seconds)
+    os.killpg(started.pid, signal.SIGINT)
+    assert started.communicate(timeout=30)[1] == "fairtune: interrupted\n"
+    assert started.returncode != 0
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from types import FrameType
 
-# Libraries written in Rust (tokenizers, safetensors) report a full disk in words alone.
-FULL = ("No space left on device", "Disk quota exceeded", "File too large")
-REMEDIES = {
-    errno.ENOSPC: "the disk is full: free some space, then run again",
-    errno.EDQUOT: "the disk quota is used up: free some space, then run again",
-    errno.EFBIG: "the file would be larger than is allowed here: raise the limit, then run again",
-    errno.EACCES: "unlock it for this user, then run again",
-    errno.EPERM: "unlock it for this user, then run again",
-    errno.EROFS: "the disk is read-only: make it writable, then run again",
-    errno.EIO: "the disk has a fault: check it, then run again",
-    errno.EISDIR: "there is a folder where a file should be: move it away, then run again",
-    errno.ENOTDIR: "there is a file where a folder should be: move it away, then run again",
-    errno.EEXIST: "there is a file where a folder should be: move it away, then run again",
-}
+from fairtune.core.disk import obstacle
 
 # What a shell reports of a program that died of SIGPIPE.
 BROKEN_PIPE = 141
+INTERRUPTED = 130
 
 
 class UserError(Exception):
@@ -45,31 +34,21 @@ def one_line(error: BaseException) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and all that caused it."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Answer Ctrl-C while libraries are loaded: raised there, it may come out as another error."""
+    os.write(2, b"fairtune: interrupted\n")
+    os._exit(INTERRUPTED)
 
 
-def obstacle(error: BaseException) -> str | None:
-    """Return what to do about a disk that is full, locked or broken; None for anything else.
+def _answer_ctrl_c() -> None:
+    """Answer Ctrl-C from now on, until `run` does, where a stage or a command is the program.
 
-    What an exception was raised *from* counts; what merely was handled at the time does not.
+    A program imports this module before any other, as loading the others takes seconds.
     """
-    links = [error]
-    while links[-1].__cause__ is not None:
-        links.append(links[-1].__cause__)
-    for link in links:
-        if isinstance(link, OSError) and link.errno in REMEDIES:
-            where = f"'{link.filename}'" if link.filename else "a file"
-            return f"cannot write or read {where}: {REMEDIES[link.errno]}"
-        full = next((words for words in FULL if words in str(link)), None)
-        if full:
-            return f"cannot write a file: {full.lower()}: free some space, then run again"
-    return None
+    program = getattr(sys.modules.get("__main__"), "__spec__", None)
+    ours = program is not None and program.name.partition(".")[0] in {"stages", "fairtune"}
+    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -80,6 +59,8 @@ def run(main: Callable[[], None]) -> None:
     traceback.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is _leave:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
         sys.stdout.flush()
     except BrokenPipeError:
@@ -90,9 +71,12 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(f"fairtune: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
         print("fairtune: interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         remedy = obstacle(error)
         if remedy is None:
             raise
         sys.exit(f"fairtune: {remedy}")
+
+
+_answer_ctrl_c()

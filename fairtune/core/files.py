@@ -14,7 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fairtune.core.errors import UserError, obstacle
+from fairtune.core.disk import obstacle
+from fairtune.core.errors import UserError
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -40,8 +40,11 @@ class Data(Section):
     """Where the labelled texts come from."""
 
     source: str = Field(min_length=1)
-    """A CSV, TSV, JSONL or Parquet file, `package:NAME/PATH` for one in a package, a folder in the
-    Hub's format, or a Hub dataset."""
+    """A CSV, TSV, JSONL or Parquet file (text files also as .gz, .bz2, .xz or .zip),
+    `package:NAME/PATH` for one in a package, a folder in the Hub's format, or a Hub dataset."""
+    separator: str | None = None
+    """Character between the cells of a CSV or TSV file, or "\\t"; null takes the usual one of the
+    file's ending, a comma or a tab."""
     config: str | None = None
     """Name of the Hub dataset's configuration, where it has several."""
     revision: str | None = None
@@ -53,11 +56,24 @@ class Data(Section):
     text_column: str = "text"
     """Column that holds the text."""
     label_column: str = "label"
-    """Column that holds the class: a string or a whole number."""
+    """Column that holds the class: a string or a whole number. In CSV and TSV files labels are
+    text (01 and 1 are two classes), but 1.0 is 1."""
     label_names: list[str] | None = None
     """Names to show for the classes, in the sorted order of their labels; null shows the labels."""
     where: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Keep only the rows whose columns have these values."""
+    """Keep only the rows whose columns have these values. Cells of CSV and TSV files are text: "1"
+    and 1 match the cell `1`, and neither matches `1.0` or `01`."""
+
+    @field_validator("separator")
+    @classmethod
+    def _one_character(cls, separator: str | None) -> str | None:
+        if separator is None or separator == "\\t":
+            return separator and "\t"
+        if len(separator) != 1 or separator in '"\r\n':
+            raise ValueError(
+                f'{separator!r} is not right; expected one character such as ";", or "\\t"'
+            )
+        return separator
 
 
 class Subset(Section):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
+CORPUS = Path("data/sources/corpus")
+MODEL = Path("data/sources/model")
 SUBSET = Path("data/subset")
 ENCODED = Path("data/encoded")
 MODELS = Path("models")

@@ -17,11 +17,17 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-from fairtune.core.errors import UserError, chain, obstacle
+from fairtune.core.disk import chain, obstacle
+from fairtune.core.errors import UserError
 
 PACKAGE = "package:"
+# Where DVC runs the experiments of `--queue` and `--temp`.
+QUEUE = ".dvc/tmp/exps/"
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
-FILE_ENDINGS = {".csv", ".jsonl", ".json", ".parquet", ".tsv", ".txt"}
+FILE_ENDINGS = {
+    *(".csv", ".jsonl", ".json", ".parquet", ".tsv", ".txt"),
+    *(".gz", ".bz2", ".xz", ".zip", ".zst", ".7z"),
+}
 # Seconds that the Hub has to answer before copies on this machine are all that is looked for.
 PATIENCE = 8.0
 OFFLINE_ERRORS = {
@@ -56,10 +62,18 @@ def local_path(name: str, *, key: str) -> Path | None:
         return path
     looks_local = path.suffix.lower() in FILE_ENDINGS or name.startswith((".", "/", "~"))
     if looks_local or not HUB_NAME.match(name):
-        raise UserError(
-            f"{key}: '{name}' not found; give a path from {Path.cwd()} or an absolute one"
-        )
+        raise UserError(f"{key}: '{name}' not found; {_where_to_look()}")
     return None
+
+
+def _where_to_look() -> str:
+    """Return what to do about a path that is not there."""
+    if QUEUE in Path.cwd().as_posix():
+        return (
+            "a queued experiment runs in a copy that holds only what Git or DVC tracks: give an "
+            "absolute path, or track the file (`git add` or `dvc add`)"
+        )
+    return f"give a path from {Path.cwd()} or an absolute one"
 
 
 def _package_path(name: str, *, key: str) -> Path:

@@ -6,33 +6,39 @@ string as read, a ClassLabel once cleaned (`fairtune.data.cleaning`).
 
 from __future__ import annotations
 
-import glob
+import functools
 import re
-import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
-from datasets import ClassLabel, Dataset, Features, Value
-from huggingface_hub import constants
+from datasets import Dataset, Features, Value
 
-from fairtune.core.errors import UserError, chain, did_you_mean, one_line
+from fairtune.core.errors import UserError
 from fairtune.core.params import Data
-from fairtune.core.sources import local_path, reading, reason
-from fairtune.core.terminal import at_terminal
+from fairtune.core.sources import local_path, reading
+from fairtune.data import delimited, hub, json_records
+from fairtune.data.compression import PACKED, inner_name
+from fairtune.data.table import Table, check_columns, wanted
 
-READERS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-TEXT = {"string", "large_string"}
+READERS = {".csv": ",", ".tsv": "\t", ".jsonl": None, ".json": None, ".parquet": None}
+"""Endings that are read, with the separator of those that have one."""
 COLUMNS = ("row_id", "text", "label")
-# What the readers raise, or say, about a file without rows.
-NO_ROWS = {
-    "EmptyDataError",
-    "StopIteration",
-    "SchemaInferenceError",
-    'Instruction "train" corresponds to no data!',
-    "BatchSize must be greater than 0, got 0",
-    "Parquet file size is 0 bytes",
-}
+# Numbers as CSV files write them.
+WHOLE = re.compile(r"([+-]?[0-9]+)\.0*")
+FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One split of a source, as it was read."""
+
+    rows: Dataset
+    """Those that `data.where` keeps."""
+    read: int
+    """Rows of the source, kept or not."""
 
 
 def read(data: Data, split: str) -> Dataset:
@@ -41,160 +47,183 @@ def read(data: Data, split: str) -> Dataset:
     Raises:
         UserError: the source cannot be had or read, or a column is not there or not of its kind.
     """
-    rows = _load(data, split)
-    columns = {key: getattr(data, key) for key in ("text_column", "label_column")}
-    for key, column in [*columns.items(), *(("where", column) for column in data.where)]:
-        if column not in rows.column_names:
-            raise UserError(
-                f"data.{key}: '{data.source}' has no column '{column}'; "
-                f"{did_you_mean(column, rows.column_names)}"
-            )
-    kept = _matching(rows, data)
-    texts, labels = _texts(rows, data), _labels(rows, data)
-    return Dataset.from_dict(
-        {
-            "row_id": [f"{split}/{index}" for index in kept],
-            "text": [texts[index] for index in kept],
-            "label": [labels[index] for index in kept],
-        },
-        features=Features(dict.fromkeys(COLUMNS, Value("string"))),
-    )
+    return read_part(data, split).rows
 
 
-def _load(data: Data, split: str) -> Dataset:
-    """Load the source; a local one leaves no copy in the cache of `datasets`."""
-    # What goes wrong is said once, by `reading`.
-    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
-    if not at_terminal():
-        datasets.disable_progress_bars()
+def read_part(data: Data, split: str) -> Part:
+    """Read one split as `read` does, and count the rows of the source."""
+    table = _load(data, split)
+    kept = _matching(table, data)
+    texts = _texts(table, data, kept)
+    ids = [f"{split}/{row}" for row in kept]
+    columns = {"row_id": ids, "text": texts, "label": _labels(table, data, kept)}
+    features = Features(dict.fromkeys(COLUMNS, Value("string")))
+    try:
+        rows = Dataset.from_dict(columns, features=features)
+    except UnicodeEncodeError as error:
+        row = next(row for row, text in zip(kept, texts, strict=True) if _broken(text))
+        raise UserError(
+            f"data.source: '{data.source}': {table.place(row)}: the text holds half of a surrogate "
+            "pair, which is no character; mend it"
+        ) from error
+    return Part(rows=rows, read=len(table))
+
+
+def _broken(text: str | None) -> bool:
+    return text is not None and any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _load(data: Data, split: str) -> Table:
+    hub.quiet()
     path = local_path(data.source, key="data.source")
     with reading(data.source, data.revision, key="data.source") as name:
-        if path is None:
-            rows = _from_hub(name, data, split)
-            _check_commit(rows, data)
-            return rows
-        with tempfile.TemporaryDirectory() as cache:
-            if path.is_dir():
-                return _from_hub(name, data, split, cache_dir=cache, keep_in_memory=True)
-            return _from_file(path, data, cache_dir=cache, keep_in_memory=True)
+        if path is not None and path.is_file():
+            return _read_file(path, data)
+        found = hub.text_files(path, data, split) if path else None
+        if found is None and data.separator is not None:
+            raise UserError(
+                f"data.separator: '{data.source}' is not made of CSV or TSV files; drop the key"
+            )
+        if found is not None:
+            return _joined([_read_text(file, data, found[1]) for file in found[0]])
+        return hub.read_folder(path, data, split) if path else hub.read_hub(name, data, split)
 
 
-def _from_hub(name: str, data: Data, split: str, **options: Any) -> Dataset:
-    """Load one split of a Hub dataset, or of a folder in the Hub's format."""
-    try:
-        return datasets.load_dataset(
-            name,
-            data.config,
-            split=split,
-            revision=data.revision,
-            # The split is hashed by its content. Hub metadata is often out of date.
-            verification_mode="no_checks",
-            **options,
-        )
-    except ValueError as error:
-        what = one_line(error)
-        if "split" in what.lower():
-            key = "split" if split == data.split else "test_split"
-            raise UserError(f"data.{key}: '{data.source}': {what}") from error
-        if "config" in what.lower():
-            raise UserError(f"data.config: '{data.source}': {what}") from error
-        raise
-
-
-def _check_commit(rows: Dataset, data: Data) -> None:
-    """Refuse another commit than the one asked for.
-
-    Without the Hub, `datasets` takes the newest copy in its cache, whatever the revision, and our
-    manifest would then name a commit that the rows are not of. A copy's folder is its commit.
-    """
-    commits = {Path(file["filename"]).parent.name for file in rows.cache_files}
-    pinned = data.revision and re.fullmatch("[0-9a-f]{40}", data.revision)
-    if constants.HF_HUB_OFFLINE and pinned and commits != {data.revision}:
-        raise UserError(
-            f"data.revision: the copy of '{data.source}' on this machine is of another commit than "
-            f"'{data.revision}', and the Hugging Face Hub cannot be reached; connect, or set the "
-            f"revision to {' or '.join(sorted(commits))}"
-        )
-
-
-def _from_file(path: Path, data: Data, **options: Any) -> Dataset:
-    """Load a CSV, TSV, JSONL or Parquet file."""
-    ending = path.suffix.lower()
+def _read_file(path: Path, data: Data) -> Table:
+    """Read a CSV, TSV, JSONL or Parquet file."""
+    ending = inner_name(path).suffix.lower()
     if ending not in READERS:
-        raise UserError(f"data.source: '{path}' ends in none of {', '.join(READERS)}")
+        raise UserError(
+            f"data.source: '{path}' ends in none of {', '.join(READERS)}, nor in one of these and "
+            f"{', '.join(PACKED)}"
+        )
     if data.test_split is not None:
         raise UserError(
             f"data.test_split: '{data.test_split}' is not right: the file '{path}' has no splits; "
             "drop the key, or give a folder with a file for each split"
         )
-    if READERS[ending] == "csv":
-        # pandas would take the words NA, None and null for gaps, and a text of digits for a number.
-        options |= {"sep": "\t" if ending == ".tsv" else ",", "converters": {data.text_column: str}}
-        options |= {"keep_default_na": False, "na_values": [""]}
-    try:
-        return datasets.load_dataset(
-            READERS[ending], data_files=glob.escape(str(path)), split="train", **options
-        )
-    except Exception as error:
-        links = list(chain(error))
-        if any(isinstance(link, UnicodeDecodeError) for link in links):
-            raise UserError(f"data.source: '{path}' is not UTF-8 text; convert it") from error
-        words = {type(link).__name__ for link in links} | {reason(error)}
-        if NO_ROWS & words:
-            raise UserError(f"data.source: '{path}' is empty: it has no rows") from error
-        raise
+    if ending == ".parquet":
+        if path.suffix.lower() != ending:
+            raise UserError(f"data.source: '{path}': packed Parquet is not read; unpack it")
+        _no_separator(path, data)
+        return hub.read_parquet(path, data)
+    return _read_text(path, data)
 
 
-def _matching(rows: Dataset, data: Data) -> list[int]:
+def _read_text(path: Path, data: Data, separator: str | None = None) -> Table:
+    """Read a CSV, TSV or JSON file, or one of a folder whose card names a separator."""
+    check = functools.partial(check_columns, data=data, source=str(path))
+    usual = READERS.get(inner_name(path).suffix.lower())
+    if usual is None:
+        _no_separator(path, data)
+        return json_records.read(path, wanted(data), check=check)
+    chosen = data.separator or (separator if separator not in (None, ",") else usual)
+    return delimited.read(path, wanted(data), separator=chosen or ",", check=check)
+
+
+def _no_separator(path: Path, data: Data) -> None:
+    if data.separator is not None:
+        raise UserError(f"data.separator: '{path}' is no CSV or TSV file; drop the key")
+
+
+def _joined(tables: list[Table]) -> Table:
+    """Put the files of a split one after another."""
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    return Table(
+        columns={name: [c for t in tables for c in t.columns[name]] for name in first.columns},
+        as_text=first.as_text,
+    )
+
+
+def _matching(table: Table, data: Data) -> list[int]:
     """Return the numbers of the rows that `data.where` keeps."""
-    kept = list(range(len(rows)))
+    kept = list(range(len(table)))
     for column, value in data.where.items():
-        values = _values(rows, column, data)
-        kept = [index for index in kept if values[index] == value]
-        if not kept:
-            raise UserError(f"data.where: no row of '{data.source}' has {column} = {value!r}")
+        cells = table.columns[column]
+        same = _comparison(value)
+        found = [row for row in kept if same(cells[row])]
+        if not found:
+            common = Counter(repr(cells[row]) for row in kept).most_common(3)
+            raise UserError(
+                f"data.where: no row of '{data.source}' has {column} = {value!r}; most have "
+                f"{', '.join(cell for cell, _ in common)}"
+            )
+        kept = found
     return kept
 
 
-def _values(rows: Dataset, column: str, data: Data) -> list[Any]:
-    try:
-        values: list[Any] = rows[column][:]
-    except UnicodeDecodeError as error:  # JSON and Parquet are decoded only now
-        raise UserError(f"data.source: '{data.source}' is not UTF-8 text; convert it") from error
-    return values
+def _comparison(value: str | int | bool) -> Callable[[Any], bool]:
+    """Return what tells whether a cell has this value: as text, where either is text."""
+    text = str(value)
+
+    def same(cell: Any) -> bool:
+        if isinstance(cell, str):
+            return cell == text or (isinstance(value, bool) and cell.lower() == text.lower())
+        return bool(cell == value) or (isinstance(value, str) and str(cell) == value)
+
+    return same
 
 
-def _texts(rows: Dataset, data: Data) -> list[str | None]:
-    """Return the column of texts as it is."""
-    kind = getattr(rows.features[data.text_column], "dtype", "lists")
-    if kind not in TEXT:
-        raise UserError(
-            f"data.text_column: '{data.text_column}' of '{data.source}' holds {kind}, not text"
-        )
-    return _values(rows, data.text_column, data)
+def _texts(table: Table, data: Data, kept: list[int]) -> list[str | None]:
+    """Return the texts as they are."""
+    cells = table.columns[data.text_column]
+    for row in kept:
+        if not isinstance(cells[row], str | None):
+            raise UserError(
+                f"data.text_column: '{data.text_column}' of '{data.source}' holds "
+                f"{_short(cells[row])} in {table.place(row)}, not text"
+            )
+    return [cells[row] for row in kept]
 
 
-def _labels(rows: Dataset, data: Data) -> list[str | None]:
-    """Return the column of labels as text: 1, 1.0 and '1' are the same class."""
-    feature = rows.features[data.label_column]
-    values = _values(rows, data.label_column, data)
-    if isinstance(feature, ClassLabel):
+def _labels(table: Table, data: Data, kept: list[int]) -> list[str | None]:
+    """Return the labels as text."""
+    cells = table.columns[data.label_column]
+    if table.classes is not None:
         # Rows without a label carry -1 in the Hub's format.
-        return [None if n is None or n < 0 else feature.int2str(n) for n in values]
-    return [_label(value, data) for value in values]
+        names = table.classes
+        return [None if (n := cells[row]) is None or n < 0 else names[n] for row in kept]
+    label = _written_label if table.as_text else _label
+    labels: list[str | None] = []
+    for row in kept:
+        try:
+            labels.append(label(cells[row]))
+        except ValueError:
+            raise UserError(
+                f"data.label_column: '{data.label_column}' of '{data.source}' holds "
+                f"{_short(cells[row])} in {table.place(row)}; a class is a string or a whole number"
+            ) from None
+    return labels
 
 
-def _label(value: Any, data: Data) -> str | None:
+def _written_label(cell: str) -> str | None:
+    """Return a label of a file without types; 1.0 is how a column with gaps writes 1."""
+    label = cell.strip()
+    if whole := WHOLE.fullmatch(label):
+        return whole[1]
+    if FRACTION.fullmatch(label):
+        raise ValueError
+    return label or None
+
+
+def _label(value: Any) -> str | None:
+    """Return a label of a source with types: 1, 1.0 and '1' are the same class."""
     match value:
         case None:
             return None
         case bool() | str():
             return str(value).strip() or None
-        case int() | float() if value == value and float(value).is_integer():
+        case int():
+            return str(value)
+        case float() if value.is_integer():
             return str(int(value))
         case float() if value != value:  # not a number: a gap in a column of numbers
             return None
-    raise UserError(
-        f"data.label_column: '{data.label_column}' of '{data.source}' holds {value!r}; "
-        "a class is a string or a whole number"
-    )
+    raise ValueError
+
+
+def _short(value: Any) -> str:
+    words = repr(value)
+    return words if len(words) <= 60 else f"{words[:60]} ..."

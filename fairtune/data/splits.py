@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
@@ -16,7 +17,11 @@ from fairtune.core.errors import UserError
 from fairtune.core.params import Data, Subset
 from fairtune.core.paths import SPLITS
 from fairtune.data.cleaning import Dropped, clean
-from fairtune.data.corpus import read
+from fairtune.data.corpus import Part, read_part
+
+# A class of so few rows is rare. Where most are, a label is hardly a class.
+RARE = 2
+MANY_CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,43 +31,99 @@ class Splits:
     train: Dataset
     validation: Dataset
     test: Dataset
+    read: int
+    """Rows of the source, in all the splits read."""
+    filtered: int
+    """Rows left out as `data.where` asks."""
     dropped: Dropped
+    doubt: str | None = None
+    """What speaks against the labels being classes."""
+
+    @property
+    def left(self) -> int:
+        """Rows that could be drawn."""
+        return self.read - self.filtered - self.dropped.rows
+
+    def account(self) -> str:
+        """Return where all rows of the source went, in words."""
+        filtered = f", {self.filtered:,} not as data.where asks" if self.filtered else ""
+        dropped = f", {self.dropped} dropped" if self.dropped.rows else ""
+        drawn = ", ".join(f"{len(rows):,} {name}" for name, rows in self.named().items())
+        return f"{self.read:,} rows read{filtered}{dropped}, {self.left:,} left: {drawn} drawn"
 
     def named(self) -> dict[str, Dataset]:
         """Return the three by name."""
         return {name: getattr(self, name) for name in SPLITS}
 
 
-def read_corpus(data: Data) -> dict[str, Dataset]:
+def read_corpus(data: Data) -> dict[str, Part]:
     """Read the splits of the source that rows are drawn from: one, or one more for the test rows.
 
     Raises:
         UserError: the source cannot be had or read, or a column is not there or not of its kind.
     """
     names = [data.split, data.test_split or data.split]
-    return {split: read(data, split) for split in dict.fromkeys(names)}
+    return {split: read_part(data, split) for split in dict.fromkeys(names)}
 
 
-def draw(corpus: Mapping[str, Dataset], data: Data, subset: Subset) -> Splits:
+def draw(corpus: Mapping[str, Part], data: Data, subset: Subset) -> Splits:
     """Clean the corpus and draw the three splits.
 
     The test rows are drawn first, then the validation rows: with the same seed, a study of fewer
     training rows has the same test and validation rows, and its training rows are among the others.
 
     Raises:
-        UserError: the classes or a number of rows are not right.
+        UserError: the classes or a number of rows are not right, or a split is left empty.
     """
     test_split = data.test_split or data.split
-    pools, dropped = clean(corpus, label_names=data.label_names)
+    rows = {split: part.rows for split, part in corpus.items()}
+    pools, dropped = clean(rows, label_names=data.label_names)
+    doubt = doubtful(pools[data.split])
     sizes: dict[str, dict[str, int]] = {split: {} for split in pools}
     sizes[test_split] |= {"test": subset.test}
     sizes[data.split] |= {"validation": subset.validation, "train": subset.train}
     parts: dict[str, Dataset] = {}
     for split, pool in pools.items():
         where = f"split '{split}' of '{data.source}'"
-        where += f" after dropping {dropped}" if str(dropped) else ""
-        parts |= divide(pool, sizes[split], seed=subset.seed, where=where)
-    return Splits(**parts, dropped=dropped)
+        where += f" after dropping {dropped[split]}" if dropped[split].rows else ""
+        if not len(pool):
+            key = "split" if split == data.split else "test_split"
+            raise UserError(f"data.{key}: {where} has no rows left; {_remedy(dropped[split])}")
+        try:
+            parts |= divide(pool, sizes[split], seed=subset.seed, where=where)
+        except UserError as error:
+            raise UserError(f"{error}; {doubt}") if doubt else error from None
+    read = sum(part.read for part in corpus.values())
+    return Splits(
+        **parts,
+        read=read,
+        filtered=read - sum(map(len, rows.values())),
+        dropped=functools.reduce(Dropped.__add__, dropped.values()),
+        doubt=doubt,
+    )
+
+
+def _remedy(dropped: Dropped) -> str:
+    """Return what to do about a split of which nothing is left."""
+    if dropped.empty > dropped.rows / 2:
+        return "its rows have no text or no label: give a split that is labelled"
+    return "its texts stand elsewhere too, or have several labels: give another split"
+
+
+def doubtful(pool: Dataset) -> str | None:
+    """Return why the labels may be no classes: most occur once or twice; None where they may be."""
+    counts = Counter(pool["label"][:])
+    rare = [label for label, count in counts.items() if count <= RARE]
+    if len(counts) < MANY_CLASSES or len(rare) * 2 <= len(counts):
+        return None
+    names = pool.features["label"].names
+    # The longest shows best what the labels are: several in a cell, a text, an id.
+    example = max((names[label] for label in rare), key=len)
+    example = example if len(example) <= 60 else f"{example[:60]} ..."
+    return (
+        f"data.label_column: {len(rare):,} of {len(counts):,} classes have one or two rows, such "
+        f"as '{example}': is it the column of the labels, with one label in each cell?"
+    )
 
 
 def divide(
@@ -121,7 +182,8 @@ def _check(
     if counts[rare] < len(sizes):
         raise UserError(
             f"data.label_column: class '{names[rare]}' has {counts[rare]} of the {there:,} rows; "
-            f"each of {', '.join(reversed(sizes))} needs one: add rows, or leave the class out"
+            f"each of {', '.join(reversed(sizes))} needs one: add rows to {where}, or leave the "
+            "class out"
         )
 
 
@@ -140,7 +202,8 @@ def manifest(splits: Splits, data: Data, subset: Subset) -> dict[str, Any]:
     counts = {name: Counter(rows["label"]) for name, rows in parts.items()}
     hashes = {name: content_hash(rows) for name, rows in parts.items()}
     return {
-        "source": data.model_dump(),
+        # The separator says how the file is written, and nothing of the rows.
+        "source": data.model_dump(exclude={"separator"}),
         "seed": subset.seed,
         "labels": names,
         "dropped": asdict(splits.dropped),

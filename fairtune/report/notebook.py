@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +60,38 @@ def execute(source: Path, *, folder: Path) -> Any:
             resources={"metadata": {"path": str(folder)}},
         )
         try:
-            client.execute(env={**os.environ, "IPYTHONDIR": settings})
+            _run(client, {**os.environ, "IPYTHONDIR": settings})
         except CellExecutionError as error:
             cause = COLORS.sub("", f"{error.ename}: {error.evalue}").splitlines()[0]
             raise UserError(f"{source}: a cell failed: {cause}") from None
     return stable(notebook)
+
+
+def _run(client: NotebookClient, environment: dict[str, str]) -> None:
+    """Execute a notebook beside the main thread, in which Ctrl-C then is what it is elsewhere.
+
+    In the main thread, the client would kill its kernel at Ctrl-C and then miss it.
+    """
+    failed: list[BaseException] = []
+
+    def execute() -> None:
+        try:
+            client.execute(env=environment)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=execute, daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        atexit.unregister(client._cleanup_kernel)
+        kernel = getattr(getattr(client.km, "provisioner", None), "process", None)
+        if kernel is not None:
+            kernel.kill()
+        raise
+    if failed:
+        raise failed[0]
 
 
 def stable(notebook: Any) -> Any:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from fairtune.core.errors import UserError, chain, one_line
+from fairtune.core.disk import chain
+from fairtune.core.errors import UserError, one_line
 
 OUT_OF_MEMORY = "out of memory"
 MEMORY_WORDS = (OUT_OF_MEMORY, "out of gpu memory", "can't allocate memory")
