@@ -353,7 +353,12 @@ def test_each_size_is_measured_once_and_told_in_one_line(
 
     monkeypatch.setattr(Isolation, "call", call)
     told: list[str] = []
-    found = sweeping.sweep(study, tell=told.append, limit=7.0)
+    kept: list[dict[str, Any]] = []
+    found = sweeping.sweep(study, tell=told.append, limit=7.0, keep=kept.append)
+    # What is ended midway has kept what it measured.
+    assert len(kept) == len(measured) / len(study.methods)
+    assert 0 < len(kept[0]["points"]) < len(kept[-1]["points"])
+    assert kept[-1] == found
     assert len(measured) == len(set(measured)) == len(told)
     assert len(found["points"]) > len(measured)
     assert told[11].startswith(f"scaling: 12 of {len(told)}: lora, own encoder, ")

@@ -23,7 +23,7 @@ def main() -> None:
     """Run the sweep and write what it found."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     path = paths.METRICS / "scaling.json"
-    write_json(path, sweep(params.load()))
+    write_json(path, sweep(params.load(), keep=lambda found: write_json(path, found)))
     print(f"scaling: {path}; `dvc repro report` takes it up")
 
 

@@ -22,6 +22,7 @@ LIMIT = 90.0
 """Seconds that a point may take, the loading of its model included."""
 
 Report = Callable[[str], None]
+Keep = Callable[[dict[str, Any]], None]
 
 
 @dataclass(kw_only=True)
@@ -35,6 +36,8 @@ class Sweep:
     """For checkpoints and scratch files."""
     tell: Report
     limit: float
+    keep: Keep
+    """Takes what is known after each size, so that nothing is lost if the sweep is ended."""
     known: dict[tuple[Size, str], Outcome] = field(default_factory=dict)
 
     def run(self, places: Sequence[Point]) -> None:
@@ -55,6 +58,8 @@ class Sweep:
                     f"scaling: {len(self.known)} of {total}: {name}, {what}{size.max_length} "
                     f"tokens: {_told(outcome)}"
                 )
+            done = [place for place in places if (place.size, name) in self.known]
+            self.keep(summary(self.machine, done, self.known))
             if size.encoder != OWN:
                 shutil.rmtree(self.folder / size.encoder, ignore_errors=True)
 
@@ -88,8 +93,20 @@ def _told(outcome: Outcome) -> str:
     return f"{content.pass_seconds:.2f} s, {1000 * content.step_seconds:.1f} ms a step"
 
 
-def sweep(study: Params, *, tell: Report = print, limit: float = LIMIT) -> dict[str, Any]:
+def sweep(
+    study: Params,
+    *,
+    tell: Report = print,
+    limit: float = LIMIT,
+    keep: Keep = lambda found: None,
+) -> dict[str, Any]:
     """Measure all points, and predict the memory of each.
+
+    Args:
+        study: its methods, its encoder and its training settings.
+        tell: takes a line for each point.
+        limit: seconds that a point may take.
+        keep: takes what was found so far, after each size of all methods.
 
     Raises:
         UserError: the sweep cannot start, or the parameters are not right.
@@ -104,7 +121,7 @@ def sweep(study: Params, *, tell: Report = print, limit: float = LIMIT) -> dict[
     with tempfile.TemporaryDirectory() as folder:
         made = Sweep(
             study=study, machine=machine, isolation=isolation, folder=Path(folder), tell=tell,
-            limit=limit,
+            limit=limit, keep=keep,
         )  # fmt: skip
         made.run(places)
     return summary(machine, places, made.known)
