@@ -568,13 +568,13 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("block", "fp32", "bf16"),
     [
         ({}, 1902, 1902),
-        ({"adapter": "lora", "targets": ["query", "value"], "r": 8}, 489, 326),
+        ({"adapter": "lora", "targets": ["query", "value"], "r": 8}, 489, 251.5),
         (
             {"adapter": "ia3", "targets": ["key", "value", "feedforward_out"],
              "feedforward": ["feedforward_out"]},
-            485, 322,
+            485, 247.5,
         ),
-        ({"quantize": "nf4", "adapter": "lora", "targets": ["query", "value"], "r": 8}, 207, 209),
+        ({"quantize": "nf4", "adapter": "lora", "targets": ["query", "value"], "r": 8}, 207, 134.5),
     ],
 )  # fmt: skip
 def test_the_predicted_memory_of_roberta_base_is_what_was_worked_out(

@@ -291,6 +291,10 @@ METHODS = {
 }
 
 
+LOADS = "    study = origins.pinned(params.load())\n"
+"""A line of the stage `train`, before which a test has it do more."""
+
+
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     root = tmp_path_factory.mktemp("preload")
@@ -300,11 +304,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     made = clone(root, pipeline=pipeline[: pipeline.index("  score:")])
     # The number of the process that each training was forked from.
     stage = root / "stages/train.py"
-    text = stage.read_text().replace(
-        "    study = params.load()\n",
-        "    import os; open('parents', 'a').write(f'{os.getppid()}\\n')\n"
-        "    study = params.load()\n",
-    )
+    text = stage.read_text()
+    assert LOADS in text
+    noted = "    import os; open('parents', 'a').write(f'{os.getppid()}\\n')\n"
+    text = text.replace(LOADS, noted + LOADS)
     stage.write_text(text)
     made.dvc("repro", "encode")
     return made
@@ -350,9 +353,7 @@ def test_a_forked_training_predicts_and_records_what_a_plain_one_does(
 
 def test_a_killed_repro_leaves_no_training(repository: Repository) -> None:
     stage = repository.root / "stages/train.py"
-    stage.write_text(
-        stage.read_text().replace("    study = params", "    time.sleep(60)\n    study = params")
-    )
+    stage.write_text(stage.read_text().replace(LOADS, f"    time.sleep(60)\n{LOADS}"))
     (repository.root / "parents").unlink(missing_ok=True)
     dvc = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro"],
