@@ -116,7 +116,8 @@ def contest(setting: Family, method: str) -> dict[str, Any]:
         if kind == "fair":
             captured, warm_up = seen.get("captured"), seen.get("warm_up_seconds")
             found["captured_share"] = None if captured is None else round(captured, 4)
-            found["warm_up_seconds"] = None if warm_up is None else round(warm_up, 2)
+            # Nothing is warmed up on a processor.
+            found["warm_up_seconds"] = round(warm_up, 2) if warm_up else None
             if seen.get("note"):
                 notes.append(str(seen["note"]))
     return {**found, "note": "; ".join(notes)}
