@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig
 
+from fairtune.scaling.encoders import LARGE
+
 _ROBERTA = {
     "max_position_embeddings": 514,
     "type_vocab_size": 1,
@@ -71,11 +73,7 @@ SHAPES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         **_DECODER, "num_key_value_heads": 16, "partial_rotary_factor": 0.5,
     }),
     "phi3": ("phi3", "a Phi-3 of 0.4 billion parameters", _DECODER),
-    "llama-1b": ("llama", "Llama-3.2-1B", {
-        "vocab_size": 128_256, "hidden_size": 2048, "intermediate_size": 8192,
-        "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8,
-        "head_dim": 64, "max_position_embeddings": 2048, "pad_token_id": 128_001,
-    }),
+    "llama-1b": ("llama", "Llama-3.2-1B", {**LARGE["1B"][1], "pad_token_id": 128_001}),
 }  # fmt: skip
 """By name: the family, the published model that has this shape, and its configuration."""
 
