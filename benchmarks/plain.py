@@ -145,27 +145,23 @@ def main() -> None:
     study = params.load()
     chosen = device.choose(study.train)
     imported = round(time.perf_counter() - STARTED, 3)
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {
+        "device": chosen.name,
+        "precision": chosen.precision,
+        "versions": versions(),
+        "import_seconds": imported,
+        "padding": words.padding,
+        "trainings": {},
+    }
     for name in study.methods:
         for seed in study.seeds:
-            found[f"{name}-{seed}"] = train_and_test(
-                study, name, seed, chosen=chosen, padding=words.padding
-            )
-            print(f"plain: {name} {seed}: {found[f'{name}-{seed}']}", flush=True)
+            seen = train_and_test(study, name, seed, chosen=chosen, padding=words.padding)
+            found["trainings"][f"{name}-{seed}"] = seen
+            write_json(words.out, found)
+            print(f"plain: {name} {seed}: {seen}", flush=True)
             gc.collect()
             if chosen.type == "cuda":
                 torch.cuda.empty_cache()
-    write_json(
-        words.out,
-        {
-            "device": chosen.name,
-            "precision": chosen.precision,
-            "versions": versions(),
-            "import_seconds": imported,
-            "padding": words.padding,
-            "trainings": found,
-        },
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows + the model's tokenizer -> token ids, truncated, once for all methods.
+"""Rows + the model's tokenizer -> token ids, cut to length, once for all methods.
 
 in:  data/subset, the encoder that ``model.name`` names
 out: data/encoded/{train,validation,test}.parquet, manifest.json, tokenizer/
@@ -12,17 +12,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import files, origins, params, paths
+from fairtune.core import ahead, files, origins, params, paths
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
 
 
 def encode(
-    texts: Mapping[str, Sequence[str]], tokenizer: Any, *, max_length: int
+    texts: Mapping[str, Sequence[str]], tokenizer: Any, *, wanted: params.Encode
 ) -> dict[str, tokenization.Tokens]:
     """Return the token ids of each split's texts."""
     return {
-        split: tokenization.encode(tokenizer, of_split, max_length=max_length)
+        split: tokenization.encode(
+            tokenizer, of_split, max_length=wanted.max_length, keep=wanted.keep
+        )
         for split, of_split in texts.items()
     }
 
@@ -30,6 +32,7 @@ def encode(
 def main() -> None:
     """Tokenize the three splits and write them."""
     study = origins.pinned(params.load())
+    ahead.import_for_trainings()
     subset = files.read_json(paths.SUBSET / paths.MANIFEST, made_by="subset")
     tokenizer = tokenization.load_tokenizer(study.model)
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -37,7 +40,7 @@ def main() -> None:
     tokenization.check_length(tokenizer, study.encode.max_length)
     rows = {split: read_rows(split) for split in paths.SPLITS}
     texts = {split: of_split["text"] for split, of_split in rows.items()}
-    made = encode(texts, tokenizer, max_length=study.encode.max_length)
+    made = encode(texts, tokenizer, wanted=study.encode)
     with files.fresh_folder(paths.ENCODED) as folder:
         hashes = {split: write_split(folder, split, rows[split], made[split].ids) for split in rows}
         tokenizer.save_pretrained(folder / paths.TOKENIZER)

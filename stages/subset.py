@@ -10,7 +10,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 
 from collections.abc import Mapping
 
-from fairtune.core import files, origins, params, paths
+from fairtune.core import ahead, files, origins, params, paths
 from fairtune.data import corpus, splits
 
 
@@ -24,6 +24,7 @@ def subset(
 def main() -> None:
     """Draw the rows and write them."""
     study = origins.pinned(params.load())
+    ahead.import_for_trainings()
     drawn = subset(splits.read_corpus(study.data), study.data, study.subset)
     with files.fresh_folder(paths.SUBSET) as folder:
         for name, rows in drawn.named().items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fairtune.core import files
+from fairtune.core import ahead, files
 from fairtune.core.errors import UserError
 from fairtune.preload import owner
 from fairtune.preload.surroundings import differing, fixed, surroundings
@@ -62,10 +63,10 @@ class Run:
         self.runner = subprocess.Popen(["sleep", "120"])
         self.clients: list[subprocess.Popen[str]] = []
 
-    def begin(self, *words: str, **variables: str) -> subprocess.Popen[str]:
+    def begin(self, *words: str, module: str = "client", **variables: str) -> subprocess.Popen[str]:
         belongs = {owner.RUN: str(owner.find(self.runner.pid)), "PYTHONPATH": str(ROOT)}
         client = subprocess.Popen(
-            [sys.executable, "-m", "client", *words],
+            [sys.executable, "-m", module, *words],
             cwd=self.folder,
             env={**os.environ, **belongs, **variables},
             stdout=subprocess.PIPE,
@@ -123,6 +124,29 @@ def test_two_that_start_at_once_share_one_process(run: Run) -> None:
     clients = [run.begin("go") for _ in range(3)]
     assert all("status 0" in client.communicate(timeout=60)[0] for client in clients)
     assert run.imports() == 1
+
+
+def test_a_process_started_ahead_serves_the_first_training(run: Run) -> None:
+    (run.folder / "before.py").write_text(
+        "from fairtune.preload import client\nclient.begin(['heavy'])\n"
+    )
+    before = run.begin(module="before")
+    assert before.communicate(timeout=60) == ("", "")
+    until(lambda: run.imports() == 1)
+    assert "status 0" in run.done("go")[1]
+    assert run.imports() == 1
+
+
+def test_nothing_is_started_ahead_of_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda *words, **_: started.append(words))
+    monkeypatch.delenv(ahead.STAGE, raising=False)
+    ahead.import_for_trainings()
+    assert not started
+    monkeypatch.setenv(ahead.STAGE, "encode")
+    ahead.import_for_trainings()
+    assert started == [([sys.executable, "-m", ahead.MODULE],)]
+    assert importlib.util.find_spec(ahead.MODULE)
 
 
 @pytest.mark.parametrize(

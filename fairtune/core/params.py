@@ -98,13 +98,17 @@ class Model(Section):
     """Commit of the Hub model."""
     head: list[str] | None = None
     """Modules that make up the classification head; null finds them."""
+    layers: Count | None = None
+    """Take the first so many layers and leave out the others; null takes all."""
 
 
 class Encode(Section):
     """How texts become token ids."""
 
     max_length: int = Field(ge=4)
-    """Tokens after which a text is cut off, special tokens included."""
+    """Tokens that a longer text is cut down to, special tokens included."""
+    keep: Literal["head", "tail", "both"] = "head"
+    """What is kept of a text that is cut: its first tokens, its last, or half of either."""
 
 
 class Train(Section):

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
@@ -23,6 +23,7 @@ CHUNK = 2_000
 # A real vocabulary has more tokens, letters alone. Where its files are missing, Transformers makes
 # a tokenizer of special tokens, to which every word is unknown, and says nothing.
 LEAST = 32
+Keep = Literal["head", "tail", "both"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,26 +105,61 @@ def check_length(tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
         )
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], *, max_length: int) -> Tokens:
-    """Tokenize and truncate texts; padding is left to the batch."""
+def encode(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    *,
+    max_length: int,
+    keep: Keep = "head",
+) -> Tokens:
+    """Tokenize texts and cut long ones down; padding is left to the batch.
+
+    Args:
+        tokenizer: the model's.
+        texts: the texts.
+        max_length: tokens at most, special tokens included.
+        keep: what is kept of a longer text: its first tokens, its last, or half of either ("head
+            + tail" of Sun et al., How to Fine-Tune BERT for Text Classification?, 2019).
+    """
+    first, last = surroundings(tokenizer)
     ids: list[list[int]] = []
     truncated = 0
     for start in range(0, len(texts), CHUNK):
-        chunk = list(texts[start : start + CHUNK])
         batch = tokenizer(
-            chunk,
-            truncation=True,
-            max_length=max_length,
+            list(texts[start : start + CHUNK]),
+            truncation=False,
             return_attention_mask=False,
             return_token_type_ids=False,
         )
-        ids.extend(batch["input_ids"])
-        if tokenizer.is_fast:
-            truncated += sum(bool(encoding.overflowing) for encoding in batch.encodings or [])
-        else:
-            whole = tokenizer(chunk, truncation=False)["input_ids"]
-            truncated += sum(len(row) > max_length for row in whole)
+        for row in batch["input_ids"]:
+            truncated += len(row) > max_length
+            ids.append(cut(row, max_length, keep=keep, first=first, last=last))
     return Tokens(ids=ids, truncated=truncated)
+
+
+def surroundings(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """Return how many special tokens the tokenizer puts before a text, and how many after it."""
+    mask = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    text = [place for place, special in enumerate(mask) if not special]
+    return (text[0], len(mask) - 1 - text[-1]) if text else (0, 0)
+
+
+def cut(row: list[int], length: int, *, keep: Keep, first: int, last: int) -> list[int]:
+    """Return the token ids of a text, cut down to `length`.
+
+    Args:
+        row: token ids of the whole text.
+        length: how many may stay.
+        keep: which of the text's own.
+        first: special tokens before the text, which stay.
+        last: special tokens after it, which stay.
+    """
+    if len(row) <= length:
+        return row
+    own = length - first - last
+    tail = {"head": 0, "tail": own, "both": own // 2}[keep]
+    end = len(row) - last
+    return row[: first + own - tail] + row[end - tail : end] + row[end:]
 
 
 def summary(tokens: Tokens) -> dict[str, Any]:
@@ -160,6 +196,7 @@ def manifest(
         "model": study.model.name,
         "revision": study.model.revision,
         "max_length": study.encode.max_length,
+        "keep": study.encode.keep,
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token": padding(tokenizer),
         "tokenizer_sha256": hashes[TOKENIZER],

@@ -29,7 +29,11 @@ FEW = 4
 
 
 def load_config(model: Model, *, labels: int) -> PretrainedConfig:
-    """Load the model's configuration, for one out of this number of classes."""
+    """Load the model's configuration, for one out of this number of classes.
+
+    Raises:
+        UserError: it cannot be had, or has fewer layers than `model.layers`.
+    """
     with reading(model.name, model.revision, key="model.name") as source:
         config: PretrainedConfig = AutoConfig.from_pretrained(
             source,
@@ -37,7 +41,27 @@ def load_config(model: Model, *, labels: int) -> PretrainedConfig:
             trust_remote_code=False,
             **task.config_keys(labels),
         )
+    if model.layers is not None:
+        keep_layers(config, model.layers)
     return config
+
+
+def keep_layers(config: PretrainedConfig, layers: int) -> None:
+    """Let a model have its first layers alone.
+
+    Raises:
+        UserError: it has fewer, or its configuration does not tell how many.
+    """
+    inner = config.get_text_config()
+    known = getattr(inner, "num_hidden_layers", None)
+    if not isinstance(known, int) or layers > known:
+        has = f"has {known}" if known else "does not tell how many it has"
+        raise UserError(f"model.layers: {layers}, but the model {has}; null takes all")
+    # Some families list what each layer is.
+    for name, value in list(vars(inner).items()):
+        if isinstance(value, list) and len(value) == known:
+            setattr(inner, name, value[:layers])
+    inner.num_hidden_layers = layers
 
 
 def auto_class() -> Any:

@@ -1,8 +1,8 @@
 """Have a training done by a fork of a process that holds the libraries imported already.
 
-The first training of a run (`dvc repro`, `fairtune.parallel`) starts that process
-(`fairtune.preload.server`), which ends with the run; at a shell, where a training belongs to
-no run, there is none. Whatever is not as it should be makes a training import for itself.
+A run (`dvc repro`, `fairtune.parallel`) starts that process (`fairtune.preload.server`) with its
+first training, or while it still reads the data (`fairtune.preload.ahead`), and it ends with the
+run; at a shell, where a training belongs to no run, there is none. Whatever is not as it should be makes a training import for itself.
 `FAIRTUNE_PRELOAD=0` switches it off; with 1 the shell is the run, and the reason for a plain start
 is told. Linux alone.
 """
@@ -39,12 +39,7 @@ def elsewhere(
     Raises:
         UserError: the work began and was ended by a signal.
     """
-    asked = os.environ.get(SWITCH, "")
-    if asked not in ("", "0", "1"):
-        raise UserError(f"{SWITCH}: '{asked}' is not right; give 0 or 1, or leave it unset")
-    if asked == "0" or not owner.can_watch():
-        return None
-    run = next(iter(owner.runners()), owner.find(os.getppid()) if asked else None)
+    asked, run = wanted()
     if run is None:
         return None
     try:
@@ -56,6 +51,32 @@ def elsewhere(
     except (OSError, ValueError) as error:
         _say(asked, str(error))
         return None
+
+
+def wanted() -> tuple[str, owner.Process | None]:
+    """Return what the switch says, and the run that a preloaded process would belong to, if any.
+
+    Raises:
+        UserError: the switch is not right.
+    """
+    asked = os.environ.get(SWITCH, "")
+    if asked not in ("", "0", "1"):
+        raise UserError(f"{SWITCH}: '{asked}' is not right; give 0 or 1, or leave it unset")
+    if asked == "0" or not owner.can_watch():
+        return asked, None
+    return asked, next(iter(owner.runners()), owner.find(os.getppid()) if asked else None)
+
+
+def begin(libraries: Sequence[str]) -> None:
+    """Start the run's preloaded process, if there is a run and it has none.
+
+    Raises:
+        OSError: it cannot be started.
+        UserError: the switch is not right.
+    """
+    _, run = wanted()
+    if run is not None:
+        start(run, libraries)
 
 
 def _say(asked: str, reason: str) -> None:
@@ -89,15 +110,7 @@ def connect(run: owner.Process, libraries: Sequence[str]) -> socket.socket:
     Raises:
         OSError: it cannot be had, or it is another user's.
     """
-    name = address(run, libraries)
-    with socket.socket(socket.AF_UNIX) as listener:
-        try:
-            listener.bind(name)
-        except OSError:  # another training was first
-            pass
-        else:
-            listener.listen()
-            launch(listener, run, libraries)
+    name = start(run, libraries)
     server = socket.socket(socket.AF_UNIX)
     try:
         server.connect(name)
@@ -107,6 +120,23 @@ def connect(run: owner.Process, libraries: Sequence[str]) -> socket.socket:
         server.close()
         raise
     return server
+
+
+def start(run: owner.Process, libraries: Sequence[str]) -> str:
+    """Start the run's preloaded process if there is none; return its socket's name.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    name = address(run, libraries)
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            listener.bind(name)
+        except OSError:  # another was first
+            return name
+        listener.listen()
+        launch(listener, run, libraries)
+    return name
 
 
 def launch(listener: socket.socket, run: owner.Process, libraries: Sequence[str]) -> None:

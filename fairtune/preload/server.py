@@ -9,6 +9,7 @@ miss, and hands none of fairtune's own modules to a fork: an edit to them counts
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import os
@@ -43,6 +44,19 @@ def load(names: list[str]) -> None:
     # What is there now stays: no fork need look through it for garbage, and copy its pages.
     gc.collect()
     gc.freeze()
+    give_back()
+
+
+def give_back() -> bool:
+    """Give memory that imports freed back to the system; return whether the C library can.
+
+    A fork's training would be given it piece by piece, and its steps took a tenth longer.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):  # another C library
+        return False
+    return bool(trim(0))
 
 
 def become(request: dict[str, Any]) -> Callable[[], None]:

@@ -1,0 +1,220 @@
+"""Train candidates of the embedded study with many seeds: how little work still teaches enough.
+
+usage: python -m benchmarks.candidates [FILE] [--seeds A-B] [--at-once N] [--only NAME ...]
+                                       [--encoded FOLDER [--encode-only]]
+
+FILE (benchmarks/candidates.yaml) names the candidates: for each, the keys of params.yaml that it
+changes. Their token rows are kept in FOLDER, for a machine that has no corpus. All are tested on
+the same rows. Trainings may share a GPU: accuracy alone counts. `work` is how many million times a
+token passes a layer, over all four methods: what a study costs is in proportion to it. Writes
+benchmarks/candidates.json after each training and prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from benchmarks.rates import seed_range
+from fairtune.core import files, params, paths, terminal
+from fairtune.core.errors import UserError, run
+from fairtune.core.files import write_json
+
+Rows = dict[str, Any]
+
+
+def changed(study: params.Params, changes: dict[str, Any]) -> params.Params:
+    """Return the study with keys such as `encode.keep` changed.
+
+    Raises:
+        UserError: a key or a value is not right.
+    """
+    document = study.model_dump()
+    for key, value in changes.items():
+        *sections, last = key.split(".")
+        place = document
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        YAML(typ="safe").dump(document, file)
+        file.flush()
+        return params.load(Path(file.name))
+
+
+@functools.cache
+def rows_of(place: str) -> tuple[Rows, Rows]:
+    """Return the token rows of a candidate, and what the encode stage says of them."""
+    from fairtune.runs import token_cache
+
+    folder = Path(place)
+    splits = {name: token_cache.read(folder / f"{name}.parquet") for name in paths.SPLITS}
+    return splits, files.read_json(folder / paths.MANIFEST, made_by="encode")
+
+
+def encode(study: params.Params, folder: Path) -> None:
+    """Draw and tokenize the rows of a candidate, as the stages do."""
+    from fairtune.data import splits, tokenization
+    from stages.encode import write_split
+
+    drawn = splits.draw(splits.read_corpus(study.data), study.data, study.subset)
+    subset = splits.manifest(drawn, study.data, study.subset)
+    tokenizer = tokenization.load_tokenizer(study.model)
+    made, hashes = {}, {"tokenizer": tokenizer.name_or_path}
+    folder.mkdir(parents=True)
+    for name, table in drawn.named().items():
+        rows = table.to_dict()
+        wanted = study.encode
+        made[name] = tokenization.encode(
+            tokenizer, rows["text"], max_length=wanted.max_length, keep=wanted.keep
+        )
+        hashes[name] = write_split(folder, name, rows, made[name].ids)
+    found = tokenization.manifest(study, subset, made, hashes=hashes, tokenizer=tokenizer)
+    write_json(folder / paths.MANIFEST, found)
+
+
+def accuracy(study: params.Params, place: str, name: str, seed: int) -> dict[str, Any]:
+    """Train one method with one seed and return its accuracies, in a process of a pool."""
+    from stages.train import train
+
+    terminal.quiet_libraries()
+    splits, manifest = rows_of(place)
+    shared = study.train.model_copy(update={"allow_busy_gpu": True, "validate_every_epoch": False})
+    record = train(
+        study.model_copy(update={"train": shared}),
+        splits,
+        manifest,
+        name=name,
+        seed=seed,
+        save=lambda _model: 0.0,
+        started=time.perf_counter(),
+    ).record
+    return {
+        "test": record.accuracy.test,
+        "validation": record.accuracy.validation,
+        "device": record.device.name,
+        "precision": record.device.precision,
+        "versions": record.versions,
+    }
+
+
+def work(study: params.Params, manifest: dict[str, Any]) -> float:
+    """Return millions of token passes through a layer; backward passes of adapters count once."""
+    from fairtune.models.pretrained import load_config
+
+    layers = load_config(study.model, labels=2).num_hidden_layers
+    tokens = {name: split["tokens"] for name, split in manifest["splits"].items()}
+    passes = sum(2.0 if method.adapter else 3.0 for method in study.methods.values())
+    training = tokens["train"] * study.train.epochs * passes
+    checks = study.train.epochs if study.train.validate_every_epoch else 1
+    testing = (tokens["validation"] * checks + tokens["test"]) * len(study.methods)
+    return round((training + testing) * layers / 1e6, 1)
+
+
+def summed(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Return the accuracies of one method of one candidate, by seed."""
+    tests = [found[seed]["test"] for seed in sorted(found)]
+    return {
+        "seeds": sorted(found),
+        "test": tests,
+        "mean_test": round(statistics.mean(tests), 4),
+        "mean_validation": round(statistics.mean(one["validation"] for one in found.values()), 4),
+        "lowest_test": min(tests),
+    }
+
+
+def train_all(
+    studies: dict[str, params.Params], places: dict[str, str], seeds: list[int], at_once: int
+) -> Iterator[tuple[str, str, int, dict[str, Any]]]:
+    """Train each method of each candidate with each seed, several at once, as they end.
+
+    Yields:
+        Candidate, method and seed, and what `accuracy` returns.
+    """
+    with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as pool:
+        jobs = {
+            pool.submit(accuracy, study, places[name], method, seed): (name, method, seed)
+            for name, study in studies.items()
+            for seed in seeds
+            for method in study.methods
+        }
+        for job in as_completed(jobs):
+            yield *jobs[job], job.result()
+
+
+def table(candidates: dict[str, Any], methods: Iterable[str]) -> str:
+    """Return mean test accuracies, and the lowest, as a table in Markdown."""
+    names = list(methods)
+    lines = [f"| candidate | work | {' | '.join(names)} |", f"|---|---|{'---|' * len(names)}"]
+    for name, one in candidates.items():
+        cells = [
+            f"{100 * of['mean_test']:.1f} ({100 * of['lowest_test']:.1f})"
+            for of in map(one["methods"].get, names)
+            if of
+        ]
+        lines.append(f"| {name} | {one['work']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def chosen(words: argparse.Namespace, base: params.Params) -> dict[str, tuple[Any, params.Params]]:
+    """Return the candidates that the command line asks for: what they change, and their study.
+
+    Raises:
+        UserError: there is no such candidate.
+    """
+    wanted = YAML(typ="safe").load(words.file.read_text(encoding="utf-8"))
+    if unknown := sorted({*(words.only or [])} - {*wanted}):
+        raise UserError(f"--only: no candidate '{unknown[0]}' in {words.file}")
+    names = words.only or list(wanted)
+    return {name: (dict(wanted[name]), changed(base, wanted[name])) for name in names}
+
+
+def main() -> None:
+    """Train all candidates, write and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("file", type=Path, nargs="?", default=Path("benchmarks/candidates.yaml"))
+    parser.add_argument("--seeds", default="42-51")
+    parser.add_argument("--at-once", type=int, default=1)
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--encoded", type=Path)
+    parser.add_argument("--encode-only", action="store_true")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/candidates.json"))
+    words = parser.parse_args()
+    base, seeds = params.load(), seed_range(words.seeds)
+    candidates = chosen(words, base)
+    terminal.quiet_libraries()
+    out: dict[str, Any] = {"candidates": {}}
+    with tempfile.TemporaryDirectory() as scratch:
+        places = {name: (words.encoded or Path(scratch)) / name for name in candidates}
+        for name, (changes, study) in candidates.items():
+            if not places[name].exists():
+                encode(study, places[name])
+            manifest = files.read_json(places[name] / paths.MANIFEST, made_by="encode")
+            effort = work(study, manifest)
+            out["candidates"][name] = {"changes": changes, "work": effort, "methods": {}}
+        if words.encode_only:
+            return
+        studies = {name: study for name, (_, study) in candidates.items()}
+        where = {name: str(place) for name, place in places.items()}
+        done: dict[tuple[str, str], dict[int, Any]] = {}
+        for name, method, seed, found in train_all(studies, where, seeds, words.at_once):
+            out |= {key: found[key] for key in ("device", "precision", "versions")}
+            of = done.setdefault((name, method), {})
+            of[seed] = found
+            out["candidates"][name]["methods"][method] = summed(of)
+            write_json(words.out, out)
+    print(table(out["candidates"], base.methods))
+
+
+if __name__ == "__main__":
+    run(main)
