@@ -21,7 +21,7 @@ from pypdf import PdfReader
 from fairtune.charts import fonts, gallery, style
 from fairtune.charts.confusion import COMMONEST, MATRIX_CLASSES
 from fairtune.charts.gallery import Tables
-from fairtune.charts.names import JOINER, for_page, plain, short, shown
+from fairtune.charts.names import JOINER, distinct, for_page, plain, short, shown
 from fairtune.core.params import Report
 from fairtune.report import markup, typeset
 from fairtune.report.study import Evidence
@@ -253,6 +253,17 @@ def test_a_name_is_one_line_and_never_empty() -> None:
     assert shown(" ") == shown("") == '" "'
     assert shown("\ufdd0x\ufdd1") == "x"
     assert shown("é 猫 \N{GRINNING FACE}") == "é 猫 \N{GRINNING FACE}"
+
+
+def test_classes_that_look_alike_stay_apart() -> None:
+    assert distinct(["a", "a", "b", "a (2)", "a"]) == ["a", "a (2)", "b", "a (2) (2)", "a (3)"]
+    records = tables(["a b", "a  b", "c"], methods=("full",))["confusion"]
+    assert len({(record["actual"], record["predicted"]) for record in records}) == 9
+    alike = [f"{LONG[:40]}{place:02d}{LONG[40:]}" for place in range(30)]
+    records = tables(alike, methods=("full", "lora"), accuracy={"full": 0.5, "lora": 0.5})[
+        "confusion"
+    ]
+    assert len({record["pair"] for record in records}) == COMMONEST
 
 
 @pytest.mark.parametrize("most", [2, 5, 20, 80])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fairtune.analysis.formats import number, percent
 from fairtune.analysis.quality import confusion_matrix
-from fairtune.charts.names import for_page, plain, short, shown
+from fairtune.charts.names import distinct, for_page, plain, short, shown
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, TALLEST, WIDTH, Look, grouped, hide_spare
 
@@ -34,7 +34,7 @@ def records(compared: Compared) -> list[Record]:
     none.
     """
     first = next(iter(compared.runs.values()))[0]
-    names = [for_page(shown(name)) for name in first.record.data.labels]
+    names = distinct(for_page(shown(name)) for name in first.record.data.labels)
     counts = {
         method: confusion_matrix(
             of_method[0].predictions.labels,
@@ -78,11 +78,11 @@ def _commonest(counts: Mapping[str, Counts], names: Sequence[str]) -> list[Recor
         f"the {len(cells)} commonest confusions (actual → predicted) of {len(names)} classes: "
         f"{number(these)} of {number(of_all)} errors ({percent(these / max(of_all, 1))})"
     )
+    pairs = distinct(" → ".join(short(names[one], NAME_ON_PAGE) for one in cell) for cell in cells)
     return [
-        _record(method, of_method, names, *cell)
-        | {"pair": " → ".join(short(names[one], NAME_ON_PAGE) for one in cell), "panel": panel}
+        _record(method, of_method, names, *cell) | {"pair": pair, "panel": panel}
         for method, of_method in counts.items()
-        for cell in cells
+        for pair, cell in zip(pairs, cells, strict=True)
     ]
 
 

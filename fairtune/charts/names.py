@@ -5,8 +5,10 @@ Such a text may hold anything: marks of Typst, Markdown, TeX, HTML or Vega, line
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
+from collections.abc import Iterable
 
 JOINER = "\N{WORD JOINER}"
 """Has no width and no glyph."""
@@ -30,6 +32,18 @@ def _is_character(letter: str) -> bool:
     code = ord(letter)
     reserved = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF
     return not reserved and unicodedata.category(letter) not in {"Cc", "Cs"}
+
+
+def distinct(texts: Iterable[str]) -> list[str]:
+    """Return texts that all differ: one that is like an earlier one has a number behind it.
+
+    Names of classes that differ in white space alone are shown alike, and long ones shortened.
+    """
+    made: list[str] = []
+    for text in texts:
+        versions = (text if place == 1 else f"{text} ({place})" for place in itertools.count(1))
+        made.append(next(version for version in versions if version not in made))
+    return made
 
 
 def short(text: str, most: int) -> str:
