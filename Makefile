@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else \
@@ -79,6 +79,10 @@ parallel: setup ## run the stale trainings at once, one on each GPU, then the re
 .PHONY: readme
 readme: setup ## write the results into README.md
 	@$(BIN)/python -m fairtune.readme
+
+.PHONY: experiments
+experiments: setup ## show DVC's experiments: accuracy of each method, and what each changed
+	@$(BIN)/python -m fairtune.experiments
 
 .PHONY: scaling
 scaling: setup ## time the methods over rows, length, batch and model size (some minutes)

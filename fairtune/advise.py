@@ -19,6 +19,7 @@ from typing import Any
 from fairtune.analysis.formats import NOT_MEASURED, mebibytes, percent, points, seconds
 from fairtune.core import params
 from fairtune.report.accuracy import seeds_note
+from fairtune.report.markup import plain_text
 from fairtune.report.quiet import note
 from fairtune.report.study import Results, read_results
 from fairtune.report.wording import capital, methods
@@ -227,7 +228,7 @@ def main() -> None:
     if for_programs:
         print(json.dumps(as_json(advice), indent=2, ensure_ascii=False))
     else:
-        print("\n".join(sentence.replace("`", "") for sentence in advice.text))
+        print("\n".join(map(plain_text, advice.text)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ root = next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "dvc.yaml").exi
 os.chdir(root)
 sys.path.insert(0, str(root))
 
-import matplotlib
 import pandas as pd
 from IPython.display import Image, Markdown, display
 
@@ -37,10 +36,14 @@ from fairtune.core import params, paths, terminal
 from fairtune.hardware import device
 from fairtune.models.build import build
 from fairtune.report import techniques, values, wording
+from fairtune.report.markup import markdown_text, plain_text
 from fairtune.report.study import read
 
 terminal.quiet_libraries()
 pd.set_option("display.max_colwidth", 90)
+pd.set_option("display.max_rows", 200)
+# Dollar signs in texts and in names of classes are dollar signs.
+pd.set_option("display.html.use_mathjax", False)
 study = params.load()
 
 # %% [markdown]
@@ -76,9 +79,10 @@ pd.DataFrame(found.encoded["splits"]).drop(index="sha256")
 
 # %%
 for technique, users in techniques.used(study.methods):
-    text = f"**{technique.title}**, used by {wording.methods(users)}. {technique.text}\n\n"
+    text = f"**{markdown_text(technique.title)}**, used by {wording.methods(users)}. "
+    text += f"{markdown_text(technique.text)}\n\n"
     text += f"$${technique.tex}$$\n\n" if technique.tex else ""
-    display(Markdown(text + technique.after))
+    display(Markdown(text + markdown_text(technique.after)))
 
 # %% [markdown]
 # Each model is built here as in the training, with the first seed, and its parameters are counted.
@@ -120,17 +124,18 @@ for name, some in modules.items():
 # %%
 values = values.context(found)
 table = values["tables"]["metrics"]
-pd.DataFrame([[cell.strip("`") for cell in row] for row in table.rows], columns=table.header)
+pd.DataFrame([list(map(plain_text, row)) for row in table.rows], columns=table.header)
 
 # %%
-display(Markdown(" ".join([values["headline"], values["ranks"], values["trainings"]])))
+said = " ".join([values["headline"], values["ranks"], values["trainings"]])
+display(Markdown(markdown_text(said)))
 
 
 # %%
 def draw(*names: str) -> None:
     """Draw charts from the tables that the stage `compare` wrote."""
     look = style.looks(found.tables["accuracy"])
-    with matplotlib.rc_context(style.STYLE):
+    with gallery.styled(found.tables):
         for name in (n for n in names if found.tables.get(n)):
             figure, picture = gallery.charts()[name].draw(found.tables[name], look), io.BytesIO()
             figure.savefig(picture, format="png", dpi=160, metadata={"Software": None})
@@ -140,7 +145,7 @@ def draw(*names: str) -> None:
 draw("accuracy", "accuracy_interval", "differences")
 
 # %%
-display(Markdown("\n".join(f"- {sentence}" for sentence in values["pair_details"])))
+display(Markdown("\n".join(f"- {markdown_text(said)}" for said in values["pair_details"])))
 
 # %% [markdown]
 # ## What it costs
@@ -151,11 +156,12 @@ draw("training_time", "memory", "memory_breakdown", "parameters", "loss", "paret
 # %%
 costs = [values["costs_of"], values["quiet"], values["memory_note"], *values["extremes"].values()]
 costs += [*values["trades"], *values["storage"]]
-display(Markdown("\n".join(f"- {sentence}" for sentence in costs if sentence)))
+display(Markdown("\n".join(f"- {markdown_text(said)}" for said in costs if said)))
 
 # %% [markdown]
 # ## Which method to use
 
 # %%
 cases = [f"- {wording.method(name)}: {case}" for name, case in values["use_cases"]]
-display(Markdown("\n".join([*cases, "", values["recommendation"], "", values["reach"]])))
+lines = [*cases, "", values["recommendation"], "", values["reach"]]
+display(Markdown("\n".join(map(markdown_text, lines))))

@@ -11,6 +11,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 from pathlib import Path
 
 from fairtune.charts import gallery
+from fairtune.charts.fonts import fonts_for, without_glyph
 from fairtune.core import files, params, paths
 from fairtune.report import typeset
 from fairtune.report.study import Evidence, read
@@ -38,6 +39,9 @@ def main() -> None:
         drawn = len(list(folder.iterdir()))
     (paths.REPORT / "README.md").write_text(twin, encoding="utf-8")
     (paths.REPORT / "report.pdf").write_bytes(pdf)
+    lack = gallery.fonts_of(evidence.tables).missing + fonts_for([twin]).missing
+    if lack:
+        print(f"report: warning: {without_glyph(lack)}")
     print(f"report: report/report.pdf, report/README.md and {drawn} charts")
 
 

@@ -4,6 +4,7 @@
     runs = make_runs(seeds=(1, 2, 3), gpu=False)         # three seeds on a CPU
     runs = with_company(make_runs(seeds=(1, 2)), {"lora": [2]})
     runs = make_runs(methods=("full", "dora"), accuracy={"dora": 0.9}, classes=4, rows=2000)
+    runs = with_labels(make_runs(classes=3), ["a", "b", "c"])
     write_runs(tmp_path, runs)                           # models/<method>/<seed>/ as `train` writes
     make_tables(runs)                                    # plots/*.json as `compare` writes them
 
@@ -167,6 +168,19 @@ def _hundredfold(part: Any) -> Any:
     return part.model_copy(
         update={key: 100 * value for key, value in part if isinstance(value, float)}
     )
+
+
+def with_labels(runs: Mapping[str, Sequence[Run]], labels: Sequence[str]) -> dict[str, list[Run]]:
+    """Return the study with other names of its classes, as many as it has."""
+    return {
+        method: [
+            replace(run, record=run.record.model_copy(
+                update={"data": run.record.data.model_copy(update={"labels": list(labels)})}
+            ))
+            for run in of_method
+        ]
+        for method, of_method in runs.items()
+    }  # fmt: skip
 
 
 def write_runs(root: Path, runs: Mapping[str, Sequence[Run]]) -> None:

@@ -21,7 +21,7 @@ from pypdf import PdfReader
 from fairtune.analysis.pairs import POWER
 from fairtune.charts.gallery import draw_all
 from fairtune.core.errors import UserError
-from fairtune.report import typeset
+from fairtune.report import markup, typeset
 from fairtune.report.projection import SHAPES
 from fairtune.report.scaling import predicted
 from fairtune.report.study import Evidence
@@ -309,8 +309,8 @@ def test_the_markdown_twin_holds_the_same_findings_and_links_charts_that_are_dra
 
 
 def test_a_text_cannot_break_out_of_the_template() -> None:
-    assert typeset.typst_text("a_b #import *x* $y$ @z") == r"a\_b \#import \*x\* \$y\$ \@z"
-    assert typeset.typst_text("`lora`; so") == "#emph[lora];; so"
+    assert markup.typst_text("a_b #import *x* $y$ @z") == r"a\_b \#import \*x\* \$y\$ \@z"
+    assert markup.typst_text("`lora`; so") == "#emph[lora];; so"
 
 
 def test_broken_references_give_one_line(drawn: Path, tmp_path: Path) -> None:

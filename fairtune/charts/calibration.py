@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from fairtune.analysis.formats import percent
 from fairtune.analysis.quality import expected_calibration_error, reliability_bins
 from fairtune.charts.records import Compared, Record
-from fairtune.charts.style import GREY, INK, WIDTH, Look, grouped, hide_spare
+from fairtune.charts.style import GREY, INK, TALLEST, WIDTH, Look, grouped, hide_spare
 
 
 def records(compared: Compared) -> list[Record]:
@@ -46,7 +46,8 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     panels = grouped(records, "method")
     rows = -(-len(panels) // 2)
     most = max(record["count"] for record in records)
-    figure = Figure(figsize=(WIDTH, 0.3 + 1.45 * rows), layout="constrained")
+    height = min(TALLEST, 0.3 + 1.45 * rows)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False)
     for axes, method in zip(grid.flat, (m for m in look if m in panels), strict=False):
         sure = [record["confidence"] for record in panels[method]]

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fairtune.analysis.comparison import pair_figures
 from fairtune.charts.records import Compared, Record
-from fairtune.charts.style import INK, WIDTH, Look
+from fairtune.charts.style import INK, TALLEST, WIDTH, Look
 
 BAND, WHISKER = "#e3e1d3", "#0072B2"
 
@@ -34,7 +34,10 @@ def records(compared: Compared) -> list[Record]:
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     """Dots with their 95% intervals, in points; the band is the margin of equivalence."""
-    figure = Figure(figsize=(WIDTH, 0.55 + 0.24 * len(records)), layout="constrained")
+    # Twelve methods have 66 pairs, which must fit on a page.
+    line = min(0.24, (TALLEST - 0.55) / len(records))
+    letters = min(8.5, 0.8 * 72 * line)
+    figure = Figure(figsize=(WIDTH, 0.55 + line * len(records)), layout="constrained")
     axes = figure.subplots()
     margin = 100 * records[0]["margin"]
     axes.axvspan(-margin, margin, color=BAND, linewidth=0)
@@ -45,15 +48,17 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
         fill = WHISKER if record["winner"] else "white"
         axes.errorbar(
             middle, row, xerr=[[middle - low], [high - middle]], fmt="o", color=WHISKER,
-            markersize=5, markerfacecolor=fill, markeredgecolor=INK, markeredgewidth=0.6,
-            capsize=3, linewidth=1.4,
+            markersize=min(5, 30 * line), markerfacecolor=fill, markeredgecolor=INK,
+            markeredgewidth=0.6, capsize=min(3, 18 * line), linewidth=1.4,
         )  # fmt: skip
         axes.annotate(
             record["label"], (1.02, row), xycoords=("axes fraction", "data"), va="center",
-            annotation_clip=False,
+            annotation_clip=False, fontsize=letters,
         )  # fmt: skip
     axes.set_yticks(
-        range(len(records)), [record["pair"].replace(" - ", " − ") for record in records]
+        range(len(records)),
+        [record["pair"].replace(" - ", " − ") for record in records],
+        fontsize=letters,
     )
     axes.set_ylim(len(records) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -18,6 +20,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 import fairtune.charts
+from fairtune.charts.fonts import Fonts, fonts_for
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import STYLE, Look, looks
 
@@ -52,6 +55,27 @@ def tables(compared: Compared) -> Tables:
     return {name: chart.records(compared) for name, chart in charts().items()}
 
 
+def fonts_of(tables: Mapping[str, Sequence[Record]]) -> Fonts:
+    """Return the fonts that have the letters of all records."""
+    return fonts_for(
+        value
+        for records in tables.values()
+        for record in records
+        for value in record.values()
+        if isinstance(value, str)
+    )
+
+
+@contextmanager
+def styled(tables: Mapping[str, Sequence[Record]]) -> Iterator[None]:
+    """Give figures made and saved in this block the printed look, in fonts for these records."""
+    families = {"font.family": fonts_of(tables).families}
+    with matplotlib.rc_context(STYLE | families), warnings.catch_warnings():
+        # The stage `report` names the letters that no font has.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
 def draw_all(tables: Mapping[str, list[Record]], folder: Path) -> list[Path]:
     """Draw each table that has a figure into ``folder`` as <name>.svg; return the files.
 
@@ -60,7 +84,7 @@ def draw_all(tables: Mapping[str, list[Record]], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     look = looks(tables["accuracy"])
     files = []
-    with matplotlib.rc_context(STYLE):
+    with styled(tables):
         for name, chart in charts().items():
             if not tables.get(name):
                 continue

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fairtune.charts.records import Compared, Record
-from fairtune.charts.style import WIDTH, Look, grouped
+from fairtune.charts.style import FEW, WIDTH, Look, grouped
 
 
 def records(compared: Compared) -> list[Record]:
@@ -41,7 +41,8 @@ def records(compared: Compared) -> list[Record]:
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     """One curve a method, told apart by dash as well as by colour."""
-    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+    lines = -(-len(look) // 3) if len(look) > FEW else 0
+    figure = Figure(figsize=(WIDTH, 2.2 + 0.17 * lines), layout="constrained")
     axes = figure.subplots()
     for method, points in grouped(records, "method").items():
         style = look[method]
@@ -55,5 +56,8 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     axes.grid(axis="y")
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("training loss (nats)")
-    axes.legend(handlelength=3.2)
+    if lines:
+        figure.legend(loc="outside lower center", ncols=3, handlelength=2.6, columnspacing=1)
+    else:
+        axes.legend(handlelength=3.2)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, WIDTH, Look
@@ -60,6 +61,7 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     axes.set_ylim(len(lines) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     counts = [record["parameters"] for record in records]
     axes.set_xlim(min(counts) / 2, max(counts) * 12)
     axes.minorticks_off()

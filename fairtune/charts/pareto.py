@@ -15,7 +15,7 @@ from fairtune.analysis.estimates import estimates
 from fairtune.analysis.pareto import pareto_front
 from fairtune.analysis.quiet import means
 from fairtune.charts.records import Compared, Record
-from fairtune.charts.style import GREY, INK, WIDTH, Look, grouped, hide_spare
+from fairtune.charts.style import FEW, GREY, INK, WIDTH, Look, grouped, hide_spare
 
 LETTER = 0.03  # of an axis: what a letter of a name takes
 
@@ -92,11 +92,12 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     """A panel for each cost: accuracy with its interval against the cost, names at the whiskers."""
     panels = grouped(records, "panel")
     rows = -(-len(panels) // 2)
-    figure = Figure(figsize=(WIDTH, 0.35 + 1.55 * rows), layout="constrained")
+    lines = -(-len(look) // 3) if len(look) > FEW else 0
+    figure = Figure(figsize=(WIDTH, 0.35 + 1.55 * rows + 0.17 * lines), layout="constrained")
     grid = figure.subplots(rows, 2, sharey=True, squeeze=False)
     for axes, (title, points) in zip(grid.flat, panels.items(), strict=False):
         for point in points:
-            _pareto_point(axes, point, look[point["method"]])
+            _pareto_point(axes, point, look[point["method"]], named=not lines)
         values = [point["value"] for point in points]
         room = axis_room(values)
         axes.set_xscale("log")
@@ -107,15 +108,17 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     hide_spare(grid, used=len(panels))
     low, high = min(r["bottom"] for r in records), max(r["top"] for r in records)
     grid[0, 0].set_ylim(low - 0.42 * (high - low), high + 0.42 * (high - low))
-    grid[0, 0].yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    grid[0, 0].yaxis.set_major_formatter(PercentFormatter(xmax=1))
     figure.supylabel("accuracy, 95% interval", fontsize=8.5)
-    if any(record["status"] for record in records):
-        figure.legend(handles=_status_legend(), loc="outside lower center", ncols=3,
-                      columnspacing=1, handletextpad=0.2)  # fmt: skip
+    handles = _status_legend() if any(record["status"] for record in records) else []
+    handles += _method_legend(look) if lines else []
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, columnspacing=1,
+                      handletextpad=0.2)  # fmt: skip
     return figure
 
 
-def _pareto_point(axes: Axes, point: Record, style: Look) -> None:
+def _pareto_point(axes: Axes, point: Record, style: Look, *, named: bool) -> None:
     mean = point["accuracy"]
     axes.errorbar(
         point["value"], mean, yerr=[[mean - point["low"]], [point["high"] - mean]],
@@ -123,6 +126,8 @@ def _pareto_point(axes: Axes, point: Record, style: Look) -> None:
         markeredgewidth=0.5, fillstyle=STATUS_FILL.get(point["status"], "full"),
         markerfacecoloralt="white", linewidth=1.1,
     )  # fmt: skip
+    if not named:
+        return
     for names, height, offset, side in (
         (point["above"], point["top"], 2, "bottom"),
         (point["below"], point["bottom"], -2, "top"),
@@ -139,6 +144,14 @@ def _few_log_ticks(axes: Axes, ratio: float) -> None:
     axes.xaxis.set_major_locator(LogLocator(numticks=4) if wide else MaxNLocator(3))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def _method_legend(look: Mapping[str, Look]) -> list[Line2D]:
+    return [
+        Line2D([], [], marker=style.marker, linestyle="", color=style.color, markeredgecolor=INK,
+               markersize=5, label=method)
+        for method, style in look.items()
+    ]  # fmt: skip
 
 
 def _status_legend() -> list[Line2D]:

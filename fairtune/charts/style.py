@@ -13,15 +13,16 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from fairtune.analysis.formats import NOT_MEASURED
+from fairtune.charts.fonts import BUNDLED
 from fairtune.charts.records import Record
 
 WIDTH = 3.5
 """Inches: one column of an IEEE paper."""
 INK, GREY = "#222222", "#777777"
 STYLE: Any = {  # matplotlib's own type for it is newer than the versions allowed
-    # STIX is what IEEE's Times is set beside, and comes with matplotlib.
-    "font.family": "STIXGeneral",
-    "mathtext.fontset": "stix",
+    "font.family": BUNDLED,
+    # A dollar sign in the name of a class is a dollar sign.
+    "text.parse_math": False,
     "font.size": 8.5,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8.5,
@@ -44,9 +45,17 @@ STYLE: Any = {  # matplotlib's own type for it is newer than the versions allowe
     "svg.fonttype": "path",
     "svg.hashsalt": "fairtune",
 }
-HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\")
-MARKERS = ("o", "s", "^", "D", "v", "P")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), ":")
+TALLEST = 8.4
+"""Inches that a figure may take on a page of the paper."""
+FEW = 6
+"""Methods whose names fit beside their marks; those of more stand in a legend."""
+# Seven of each: with six colours, 42 methods differ in both.
+HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\", "oo")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES: tuple[Any, ...] = (
+    "-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)), (0, (9, 2)), ":",
+    (0, (3, 1, 1, 1, 1, 1)),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

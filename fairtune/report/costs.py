@@ -8,7 +8,7 @@ from fairtune.analysis.costs import SAME
 from fairtune.analysis.formats import NOT_MEASURED, number, percent, points
 from fairtune.report.quiet import WHOSE, lacking
 from fairtune.report.study import Evidence
-from fairtune.report.wording import capital, listing, method, methods, relative
+from fairtune.report.wording import capital, listing, literal, method, methods, relative
 
 
 def extremes(evidence: Evidence, cost: str) -> str:
@@ -41,8 +41,8 @@ def memory_note(evidence: Evidence) -> str:
         return ""
     reason = evidence.first.memory.unavailable.get("gpu_memory_mib", "no reason recorded")
     return (
-        f"GPU memory was not measured ({reason}); memory below is the peak host memory of the "
-        "training process."
+        f"GPU memory was not measured ({literal(reason)}); memory below is the peak host memory of "
+        "the training process."
     )
 
 

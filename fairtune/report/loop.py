@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fairtune.analysis.formats import number
 from fairtune.report.families import Factor, kind
 from fairtune.report.study import Evidence
-from fairtune.report.wording import listing, method, methods
+from fairtune.report.wording import listing, literal, method, methods
 
 DEVICES = {"cuda": "a GPU", "cpu": "a processor", "mps": "a GPU of this kind"}
 PLAIN = "a plain Trainer with stock PEFT"
@@ -49,7 +49,9 @@ def _comparison(evidence: Evidence) -> str:
         if (one.type, one.family) == (run.device.type, run.model_type)
     ]
     if not here:
-        models = f"models of the family {run.model_type}" if run.model_type else "this model"
+        models = (
+            f"models of the family {literal(run.model_type)}" if run.model_type else "this model"
+        )
         return (
             f"How much slower {PLAIN} is was not measured for {models} on "
             f"{DEVICES[run.device.type]}."
@@ -78,14 +80,19 @@ def _measured(found: Found, device: str) -> list[str]:
         return []
     return [
         f"For the same rows, {PLAIN} takes {said}, as the project's benchmark measured it for the "
-        f"same family of models on one {device}."
+        f"same family of models on one {literal(device)}."
     ]
+
+
+def _reason(one: Factor) -> str:
+    """Return why a factor has no figure."""
+    return literal(one.note.rstrip(".")) if one.note else "it was not measured"
 
 
 def _lacking(evidence: Evidence, found: Found) -> list[str]:
     """Return a sentence for each reason why methods have no factor."""
     said = [
-        f"For {method(name)} there is no factor: {one.note.rstrip('.') or 'it was not measured'}."
+        f"For {method(name)} there is no factor: {_reason(one)}."
         for name, one in found.items()
         if one is not None and one.times is None
     ]

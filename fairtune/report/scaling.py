@@ -9,7 +9,7 @@ from fairtune.analysis.costs import MEMORY_COUNTERS
 from fairtune.analysis.formats import number
 from fairtune.report.projection import SHAPES, Shape, predict
 from fairtune.report.study import Evidence
-from fairtune.report.wording import NONE, listing, method, methods
+from fairtune.report.wording import NONE, listing, literal, method, methods
 from fairtune.runs.breakdown import Breakdown
 
 GIB = 1024
@@ -117,7 +117,7 @@ def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
 def _lacks(failed: Sequence[dict[str, Any]]) -> str:
     """Return which points of an axis could not be measured, and why."""
     names = list(dict.fromkeys(point["method"] for point in failed))
-    notes = list(dict.fromkeys(point["note"] for point in failed))
+    notes = list(dict.fromkeys(literal(point["note"]) for point in failed))
     return (
         f"Some points of {methods(names)} were not measured ({'; '.join(notes)})." if names else ""
     )
@@ -173,7 +173,7 @@ def execution(evidence: Evidence) -> list[str]:
     said = []
     for name in evidence.names:
         whole = [p for p in points if p["method"] == name and not p["captured"]]
-        reasons = dict.fromkeys(p["eager"] for p in whole)
+        reasons = dict.fromkeys(literal(p["eager"]) for p in whole)
         if whole:
             said.append(f"Points of {method(name)} ran eagerly ({'; '.join(reasons)}).")
     return said or ["All steps but the first were replayed as CUDA graphs."]
@@ -185,7 +185,7 @@ def about(evidence: Evidence) -> dict[str, str]:
     named = {counter.key: f"{counter.name} {counter.meaning}" for counter in MEMORY_COUNTERS}
     memory = str(found.get("memory", ""))
     # Older sweeps say it in words.
-    return {"device": found.get("device", ""), "memory": named.get(memory, memory)}
+    return {"device": literal(found.get("device", "")), "memory": named.get(memory, memory)}
 
 
 def sweep_rows(evidence: Evidence) -> list[list[str]]:
@@ -201,7 +201,7 @@ def sweep_rows(evidence: Evidence) -> list[list[str]]:
             if point is None:
                 cells.append(NONE)
             elif point["seconds"] is None:
-                cells.append(point["note"])
+                cells.append(literal(point["note"]))
             else:
                 cells.append(_measured(point))
         rows.append([AXES.get(axis, axis), _value(value), *cells])

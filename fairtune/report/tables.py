@@ -14,8 +14,10 @@ from fairtune.report.projection import SHAPES
 from fairtune.report.scaling import prediction_rows, sweep_rows
 from fairtune.report.study import Evidence, Results
 from fairtune.report.techniques import titles
-from fairtune.report.wording import NONE, capital, method, plain, setting
+from fairtune.report.wording import MANY, NONE, capital, literal, method, plain, setting
 
+CRAMPED = 5
+"""Methods of which a table with a column for each fits one column of the paper."""
 HASHED = 64
 """Letters of a SHA-256: a table says that such a value is shared and leaves it out."""
 
@@ -96,6 +98,7 @@ def details(evidence: Evidence) -> Exhibit:
         caption="Further measurements",
         header=["Quantity", *(method(name) for name in evidence.names)],
         rows=rows,
+        wide=len(evidence.names) > CRAMPED,
     )
 
 
@@ -131,7 +134,7 @@ def hyperparameters(evidence: Evidence) -> Exhibit:
     keys = dict.fromkeys(key for block in blocks.values() for key in block)
     rows = [["technique", *(titles(evidence.block(name)) for name in evidence.names)]]
     rows += [
-        [plain(key), *(plain(setting(block.get(key))) for block in blocks.values())] for key in keys
+        [plain(key), *(_choice(key, block.get(key)) for block in blocks.values())] for key in keys
     ]
     return Exhibit(
         label="hyperparameters",
@@ -140,6 +143,12 @@ def hyperparameters(evidence: Evidence) -> Exhibit:
         rows=rows,
         wide=True,
     )
+
+
+def _choice(key: str, value: Any) -> str:
+    """Return what a method's block says of a key: roles in words, and PEFT's values as written."""
+    roles = key in {"targets", "feedforward"} and isinstance(value, list)
+    return plain(", ".join(value)) if roles else setting(value)
 
 
 def shared(evidence: Evidence) -> Exhibit:
@@ -184,7 +193,7 @@ def fairness(evidence: Evidence) -> Exhibit:
 def _others(found: Mapping[str, Mapping[str, str]]) -> str:
     """Return which runs shared the GPU, and with whom."""
     return "; ".join(
-        f"{method(name)} with seed {seed}: {who}"
+        f"{method(name)} with seed {seed}: {literal(who)}"
         for name, seeds in found.items()
         for seed, who in seeds.items()
     )
@@ -198,6 +207,8 @@ def _same(value: Any) -> str:
         if len(known) == 1:
             return setting(next(iter(known.values())))
         return ", ".join(f"{key} {_same(item)}" for key, item in known.items())
+    if isinstance(value, list) and len(value) > MANY:
+        return f"the same {number(len(value))}"
     if isinstance(value, int) and not isinstance(value, bool):
         return number(value)
     return setting(value)

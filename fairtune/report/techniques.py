@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fairtune.core.method import Method
+from fairtune.report.wording import literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,10 +141,10 @@ def _joined(words: Iterable[str]) -> str:
 def _unknown(adapter: str) -> Technique:
     """Return a description for an adapter that has none of its own."""
     return Technique(
-        title=f"PEFT's {adapter}",
+        title=f"PEFT's {literal(adapter)}",
         cites=("mangrulkar2022",),
         text=(
-            f"The adapter that the PEFT library calls {adapter} freezes the model and trains the "
-            "parameters that it adds."
+            f"The adapter that the PEFT library calls {literal(adapter)} freezes the model and "
+            "trains the parameters that it adds."
         ),
     )

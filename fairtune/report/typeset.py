@@ -1,7 +1,7 @@
 """Render the findings as the paper (Typst, PDF) and as its Markdown twin.
 
 The same evidence gives the same bytes: no date stands in the PDF, and fonts come with matplotlib
-and Typst, never from the system.
+and Typst (`fairtune.charts.fonts`: but for letters that these lack).
 """
 
 from __future__ import annotations
@@ -15,58 +15,19 @@ from typing import Any
 
 import jinja2
 
+from fairtune.charts.fonts import BUNDLED, fonts_for
 from fairtune.core.errors import UserError, one_line
 from fairtune.report import wording
+from fairtune.report.markup import Raw, cited, markdown_text, quoted, typst_text
 
 TEMPLATES = Path("report/template")
 PAPER, MARKDOWN, STYLE, WORKS = "paper.typ", "README.md", "ieee.typ", "references.bib"
 FONTS = ("STIXGeneral.ttf", "STIXGeneralBol.ttf", "STIXGeneralItalic.ttf", "STIXGeneralBolIta.ttf")
-SPECIAL = re.compile(r"([\\#$*_@<>\[\]~/\-+=`])")
-NAME = re.compile(r"`([^`]*)`")
-MARKDOWN_SPECIAL = re.compile(r"([\\*_<>|])")
-
-
-class Raw(str):
-    """Text that is already in the notation of the template."""
-
-    __slots__ = ()
-
-
-def typst_text(value: Any) -> Raw:
-    """Return plain text in Typst's notation; a name in backticks becomes italic."""
-    if isinstance(value, Raw):
-        return value
-    parts = NAME.split(str(value))
-    escaped = [SPECIAL.sub(r"\\\1", part) for part in parts]
-    # Every other part stood between backticks. The semicolon ends the call: a bracket or a
-    # semicolon of the text after it would else belong to it.
-    return Raw("".join(f"#emph[{p}];" if i % 2 else p for i, p in enumerate(escaped)))
-
-
-def quoted(text: str) -> Raw:
-    """Return text for use inside a Typst string."""
-    return Raw(text.replace("\\", "\\\\").replace('"', '\\"'))
-
-
-def cited(keys: Iterable[str]) -> Raw:
-    """Return the citations of works in the paper."""
-    return Raw(" ".join(f"#cite(<{key}>);" for key in keys))
 
 
 def names(methods: Iterable[str]) -> str:
     """Return method names as a list in prose."""
     return wording.methods(list(methods))
-
-
-def markdown_text(value: Any) -> str:
-    """Return plain text in Markdown; names keep their backticks."""
-    if isinstance(value, Raw):
-        return value
-    parts = NAME.split(str(value))
-    return "".join(
-        f"`{part}`" if i % 2 else MARKDOWN_SPECIAL.sub(r"\\\1", part)
-        for i, part in enumerate(parts)
-    )
 
 
 def typst_source(values: Mapping[str, Any], templates: Path = TEMPLATES) -> str:
@@ -114,7 +75,7 @@ def _environment(
         autoescape=False,  # `finalize` escapes
         **syntax,
     )
-    environment.filters |= {"raw": Raw, "names": names}
+    environment.filters |= {"raw": Raw, "names": names, "literal": wording.literal}
     return environment
 
 
@@ -162,7 +123,7 @@ def pdf(source: str, *, charts: Path, templates: Path = TEMPLATES) -> bytes:
     """
     import typst
 
-    fonts = font_folder()
+    folders, fonts = [font_folder()], fonts_for([source])
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "template").mkdir()
@@ -171,19 +132,25 @@ def pdf(source: str, *, charts: Path, templates: Path = TEMPLATES) -> bytes:
                 raise UserError(f"{templates / name}: not found; restore it from git")
             shutil.copy(templates / name, root / "template" / name)
         shutil.copytree(charts, root / "charts")
+        if fonts.files:
+            folders.append(root / "fonts")
+            folders[-1].mkdir()
+        for file in fonts.files:
+            shutil.copy(file, folders[-1] / file.name)
         (root / PAPER).write_text(source, encoding="utf-8")
         try:
             made, warnings = typst.compile_with_warnings(
                 str(root / PAPER),
                 root=str(root),
-                font_paths=[str(fonts)],
+                font_paths=[str(one) for one in folders],
                 ignore_system_fonts=True,
+                sys_inputs={"fonts": "\n".join(fonts.families)},
                 timestamp=0,
             )
         except typst.TypstError as error:
             raise UserError(_problem(error, templates)) from None
     for warning in warnings:
-        if "font" in warning.message:
+        if any(family.lower() in warning.message for family in BUNDLED):
             raise UserError(f"{templates}: {one_line(warning)}; fonts come with matplotlib")
     return bytes(made)
 

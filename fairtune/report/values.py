@@ -7,14 +7,16 @@ true of every study, and take every number from here.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fairtune.analysis.formats import number, percent, points
 from fairtune.analysis.pairs import POWER
+from fairtune.charts import confusion
 from fairtune.report import accuracy, costs, loop, quiet, recommendation, scaling, tables
 from fairtune.report.study import Evidence
 from fairtune.report.techniques import used
-from fairtune.report.wording import count, listing, methods
+from fairtune.report.wording import MANY, count, listing, literal, methods
 
 PACKAGE = re.compile(r"^package:([^/]+).*$")
 KNOWN_WORKS = (
@@ -64,6 +66,7 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "recommendation": recommendation.recommendation(evidence),
         "reach": recommendation.conclusion(evidence),
         "tables": all_tables(evidence),
+        "confusion": confusion.caption(evidence.tables.get("confusion", [])),
         "charts": [name for name, table in evidence.tables.items() if table],
     }
 
@@ -91,18 +94,14 @@ def facts(evidence: Evidence) -> dict[str, Any]:
     return {
         "count": count(len(evidence.names), "method"),
         "names": methods(evidence.names),
-        "model": short_name(study.model.name),
+        "model": literal(short_name(study.model.name)),
         "model_cites": works(study.model.name),
         "model_parameters": number(max(r[0].counts.total for r in evidence.records.values())),
-        "source": short_name(study.data.source),
+        "source": literal(short_name(study.data.source)),
         "source_cites": works(" ".join([study.data.source, *map(str, study.data.where.values())])),
-        "classes": listing(evidence.subset["labels"]),
-        "class_count": count(len(evidence.subset["labels"]), "class", "classes"),
+        "classes": classes(evidence.subset["labels"]),
         "rows": {name: number(part["rows"]) for name, part in splits.items()},
-        "labels": {
-            name: listing(f"{number(n)} {label}" for label, n in part["label_counts"].items())
-            for name, part in splits.items()
-        },
+        "labels": {name: rows_by_class(part["label_counts"]) for name, part in splits.items()},
         "dropped": listing(f"{number(n)} {reason}" for reason, n in dropped.items()),
         "subset_seed": str(evidence.subset["seed"]),
         "subset_hash": evidence.subset["sha256"][:12],
@@ -110,17 +109,17 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "mean_length": number(encoded["train"]["mean_length"], digits=1),
         "median_length": number(encoded["train"]["median_length"]),
         "truncated": percent(encoded["train"]["truncated_share"]),
-        "device": run.device.name,
+        "device": literal(run.device.name),
         "device_kind": {"cuda": "GPU", "mps": "GPU", "cpu": "processor"}[run.device.type],
-        "driver": run.device.driver,
+        "driver": run.device.driver and literal(run.device.driver),
         "threads": threads(evidence),
         "precision": run.device.precision,
-        "versions": listing(f"{name} {version}" for name, version in run.versions.items()),
+        "versions": listing(f"{name} {literal(version)}" for name, version in run.versions.items()),
         "epochs": count(study.train.epochs, "epoch"),
         "batch": number(study.train.batch_size),
         "steps": number(run.data.steps),
-        "optimizer": run.execution.optimizer,
-        "schedule": study.train.schedule,
+        "optimizer": literal(run.execution.optimizer),
+        "schedule": literal(study.train.schedule),
         "margin": points(study.compare.margin),
         "resamples": number(study.compare.resamples),
         "power": f"{POWER:.0%}",
@@ -128,6 +127,22 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "sample_interval": run.memory.sample_interval_ms
         and number(run.memory.sample_interval_ms, digits=1),
     }
+
+
+def classes(labels: Sequence[str]) -> str:
+    """Return how many classes there are, and which: of many only some."""
+    said = count(len(labels), "class", "classes")
+    if len(labels) > MANY:
+        return f"{said}, such as {listing(map(literal, labels[:3]))}"
+    return f"{said}: {listing(map(literal, labels))}"
+
+
+def rows_by_class(counts: Mapping[str, int]) -> str:
+    """Return how many rows each class has; of many classes, how few and how many."""
+    if len(counts) > MANY:
+        least, most = number(min(counts.values())), number(max(counts.values()))
+        return f"{least} of each class" if least == most else f"{least} to {most} of each class"
+    return listing(f"{number(n)} {literal(label)}" for label, n in counts.items())
 
 
 def threads(evidence: Evidence) -> str:

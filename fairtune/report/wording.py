@@ -1,6 +1,8 @@
 """How counts, lists and names are written in prose; figures stand in `fairtune.analysis.formats`.
 
-Method names are set in backticks, the only markup: the paper turns them into italics.
+Prose has two marks. Method names stand in backticks: the paper turns them into italics. What comes
+from outside (names of classes, models and devices, settings, messages) is put in by `literal`, and
+comes out as it was written; `fairtune.report.markup` turns both into Typst and Markdown.
 """
 
 from __future__ import annotations
@@ -8,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fairtune.analysis.formats import number
+from fairtune.charts.names import shown
 
+BEGIN, END = "\ufdd0", "\ufdd1"
+"""Stand around a literal text. They are no characters but Unicode's marks for such uses: `shown`
+takes them out of what comes from outside."""
 NONE = "—"
 """Stands in a table for what does not apply."""
+MANY = 12
+"""Classes that prose and tables name one by one; of more, only some or their number."""
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -39,6 +47,11 @@ def method(name: str) -> str:
     return f"`{name}`"
 
 
+def literal(text: object) -> str:
+    """Return a text from outside as prose holds it."""
+    return f"{BEGIN}{shown(str(text))}{END}"
+
+
 def listing(words: Iterable[str], *, last: str = "and") -> str:
     """Return 'a', 'a and b' or 'a, b and c'."""
     items = list(words)
@@ -58,7 +71,7 @@ def capital(sentence: str) -> str:
 
 
 def setting(value: object) -> str:
-    """Return a parameter's value as a table shows it."""
+    """Return a parameter's value as prose and tables hold it."""
     if value is None:
         return NONE
     if isinstance(value, bool):
@@ -68,8 +81,8 @@ def setting(value: object) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(setting(item) for item in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {setting(item)}" for key, item in value.items())
-    return str(value)
+        return ", ".join(f"{literal(key)} {setting(item)}" for key, item in value.items())
+    return literal(value)
 
 
 def plain(text: str) -> str:
