@@ -112,13 +112,16 @@ def test_times_are_told_as_a_person_would(time: float, words: str) -> None:
 
 def test_the_probe_returns_a_positive_rate() -> None:
     size = work.Dimensions(layers=2, hidden=64, heads=4, queries=64, keys=64, inner=128)
-    assert promise.probed_rate(device.choose(tiny_train()), size, 16) > 0
+    rate, had = promise.probed_rate(device.choose(tiny_train()), size, 16)
+    assert rate > 0
+    assert had > 0
 
 
 def test_the_rate_is_the_layer_s_work_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "layer_seconds", lambda *_, **__: 0.5)
+    monkeypatch.setattr(speed, "layer_seconds", lambda *_, **__: (0.5, 0.9))
     size = work.Dimensions(layers=9, hidden=64, heads=4, queries=64, keys=32, inner=128, gated=True)
-    assert promise.probed_rate(CPU, size, 16) == 2 * 16 * (4 * 64**2 + 2 * 64 * 128 + 32 * 64) / 0.5
+    operations = 2 * 16 * (4 * 64**2 + 2 * 64 * 128 + 32 * 64)
+    assert promise.probed_rate(CPU, size, 16) == (operations / 0.5, 0.9)
 
 
 def tiny_train() -> params.Train:
@@ -130,11 +133,14 @@ def test_it_says_the_cores_the_precision_and_the_time(
 ) -> None:
     monkeypatch.setattr(device, "choose", lambda _: CPU)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    monkeypatch.setattr(promise, "probed_rate", lambda *_: 1e10)
+    monkeypatch.setattr(promise, "probed_rate", lambda *_: (1e10, 0.95))
     about = promise.rounded((seconds(study, "lora", "full") - 12) / 10 + 12)
     assert promise.promise(study, ["lora", "full"]) == (
         f"2 cores (AVX2), fp32: 2 trainings to run, about {about}"
     )
+    monkeypatch.setattr(promise, "probed_rate", lambda *_: (1e10, 0.4))
+    busy = promise.promise(study, ["lora", "full"])
+    assert busy.endswith(f"about {about} if others go on using the cores")
 
 
 def test_what_cannot_be_told_is_not_said(

@@ -15,11 +15,16 @@ PROBE_SECONDS = 1.0
 TOKENS = 1024
 
 
-def layer_seconds(device: Choice, *, hidden: int, heads: int, inner: int, length: int) -> float:
+def layer_seconds(
+    device: Choice, *, hidden: int, heads: int, inner: int, length: int
+) -> tuple[float, float]:
     """Return the seconds of a row's pass forward through one encoder layer on the processor.
 
     It is computed in the precision of the training. The lower quartile of the passes counts: what
     else the machine does for a moment makes some of them slower.
+
+    Returns:
+        The seconds, and the share of the cores' time that this process had while it was measured.
 
     Args:
         device: a processor.
@@ -37,8 +42,10 @@ def layer_seconds(device: Choice, *, hidden: int, heads: int, inner: int, length
     begin = time.perf_counter()
     with torch.no_grad(), device.autocast():
         layer(batch)  # the first reserves memory
+        wall, used = time.perf_counter(), time.process_time()
         while not times or time.perf_counter() - begin < PROBE_SECONDS:
             start = time.perf_counter()
             layer(batch)
             times.append(time.perf_counter() - start)
-    return float(np.percentile(times, 25)) / rows
+    had = (time.process_time() - used) / (time.perf_counter() - wall) / device.threads
+    return float(np.percentile(times, 25)) / rows, had

@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # they import torch
 EVALUATION, STEP, STEP_OF_ADAPTER, STEP_OF_QUANTIZED = 1.05, 3.35, 2.65, 3.05
 # A stage starts, loads, saves and times single rows.
 SECONDS_OF_A_STAGE = 6.0
+# With less of the cores' time than this the probe tells of a busy machine, and that is said.
+LEAST_HAD = 0.7
 
 
 def model_size(study: Params) -> Dimensions | None:
@@ -85,8 +87,10 @@ def seconds(
     return work / rate + len(methods) * SECONDS_OF_A_STAGE
 
 
-def probed_rate(device: Choice, size: Dimensions, length: int) -> float:
+def probed_rate(device: Choice, size: Dimensions, length: int) -> tuple[float, float]:
     """Return the floating point operations a second of one of the model's layers, measured.
+
+    With them the share of the cores' time that the probe had.
 
     Args:
         device: a processor.
@@ -96,10 +100,10 @@ def probed_rate(device: Choice, size: Dimensions, length: int) -> float:
     from fairtune.hardware import speed
 
     layer = replace(size, layers=1, gated=False, queries=size.hidden, keys=size.hidden)
-    took = speed.layer_seconds(
+    took, had = speed.layer_seconds(
         device, hidden=size.hidden, heads=size.heads, inner=size.inner, length=length
     )
-    return layer.forward(1, length) / took
+    return layer.forward(1, length) / took, had
 
 
 def machine(device: Choice) -> str:
@@ -140,6 +144,7 @@ def promise(study: Params, methods: Sequence[str]) -> str:
     if chosen.type != "cpu" or size is None:
         return f"{machine(chosen)}: {what}"
     lengths = mean_lengths(study)
-    rate = probed_rate(chosen, size, max(1, round(lengths["train"])))
+    rate, had = probed_rate(chosen, size, max(1, round(lengths["train"])))
     total = seconds(study, methods, size=size, lengths=lengths, rate=rate)
-    return f"{machine(chosen)}: {what}, about {rounded(total)}"
+    busy = " if others go on using the cores" if had < LEAST_HAD else ""
+    return f"{machine(chosen)}: {what}, about {rounded(total)}{busy}"
