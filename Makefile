@@ -55,7 +55,8 @@ repro: setup ## run what changed of the study, then show metrics and charts
 
 .PHONY: test
 test: setup $(VENV)/.dev ## run the tests (no GPU, no hub)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --maxprocesses 4
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
+	  --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run the linters and the type checker

@@ -1,4 +1,4 @@
-"""Check what DVC reads before any stage does, so that a mistake there is one line too.
+"""Check what DVC reads before any stage does, and say what trainings to come will take.
 
 usage: python -m fairtune.check
 
@@ -11,11 +11,19 @@ from __future__ import annotations
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
 import argparse
+import json
+import subprocess
+import sys
+from typing import Any
 
 from fairtune.core import params, paths, sources
 
+# What comes before the trainings: where it changes, they run again.
+UPSTREAM = {"sources", "subset", "encode"}
+TRAIN = "train@"
 
-def check() -> None:
+
+def check() -> params.Params:
     """Check the parameters and the paths in them; take away links that lead nowhere.
 
     Raises:
@@ -27,12 +35,36 @@ def check() -> None:
             place.unlink()
     sources.local_path(study.data.source, key="data.source")
     sources.local_path(study.model.name, key="model.name")
+    return study
+
+
+def stale(study: params.Params) -> list[str]:
+    """Return the method of each training that DVC will run; none where DVC cannot tell.
+
+    Args:
+        study: the parameters.
+    """
+    words = [sys.executable, "-m", "dvc", "status", "--json", *sorted(UPSTREAM), "train"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return []  # `dvc repro` comes next, and says why
+    changed: dict[str, Any] = json.loads(done.stdout)
+    if UPSTREAM & set(changed):
+        return [method for method in study.methods for _ in study.seeds]
+    trainings = (name.removeprefix(TRAIN) for name in changed if name.startswith(TRAIN))
+    return [name.rpartition("-")[0] for name in trainings]
 
 
 def main() -> None:
-    """Check, and say nothing where all is right."""
+    """Check, and say nothing where all is right and nothing is to be trained."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
-    check()
+    study = check()
+    methods = stale(study)
+    if methods:
+        from fairtune.training import promise, start
+
+        start.set_up_process()
+        print(f"check: {promise.promise(study, methods)}", flush=True)
 
 
 if __name__ == "__main__":

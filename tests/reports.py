@@ -6,6 +6,8 @@ write_study(tmp_path, found, runs)                   # on disk, as the pipeline 
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,10 +31,17 @@ LENGTHS = (120.5, 128)
 """Mean and median tokens of the constructed texts."""
 
 
+@functools.cache
+def preset() -> dict[str, Any]:
+    """Return the embedded study's parameters, read once."""
+    content: dict[str, Any] = YAML(typ="safe").load(PRESET.read_text(encoding="utf-8"))
+    return content
+
+
 def make_study(runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """Return parameters that fit the runs."""
     first = next(iter(runs.values()))
-    study: dict[str, Any] = YAML(typ="safe").load(PRESET.read_text(encoding="utf-8"))
+    study = copy.deepcopy(preset())
     rows = first[0].record.data.rows
     study["subset"] = {**{name: rows[name] for name in paths.SPLITS}, "seed": 42}
     study["seeds"] = [run.record.seed for run in first]

@@ -14,21 +14,33 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from fairtune.preload import owner
+
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
 FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 
 
 class Repository:
-    """A clone with a tiny study in it."""
+    """A clone with a tiny study in it.
 
-    def __init__(self, root: Path) -> None:
+    Where its runs share their libraries, they are imported once for all trainings of all runs, in a
+    process that ends with the tests; else once for each run, as a user's are.
+    """
+
+    def __init__(self, root: Path, *, shares_libraries: bool = False) -> None:
         self.root = root
+        self.variables = {owner.RUN: str(owner.find(os.getpid()))} if shares_libraries else {}
 
     def run(self, *command: str, fails: bool = False) -> str:
         """Run a command and return all that it printed."""
         done = subprocess.run(
-            command, cwd=self.root, env=environment(), capture_output=True, text=True, check=False
+            command,
+            cwd=self.root,
+            env=environment() | self.variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         printed = done.stdout + done.stderr
         assert bool(done.returncode) == fails, printed
@@ -72,26 +84,40 @@ def environment() -> dict[str, str]:
         for what in ("NAME", "EMAIL")
     }
     path = f"{python}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **author, "PATH": path, "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+    # The test's name changes, and a training is forked only from a process of its own environment.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    return {**kept, **author, "PATH": path, "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
 
 
-def clone(root: Path, *, pipeline: str | None = None) -> Repository:
+def clone(root: Path, *, pipeline: str | None = None, shares_libraries: bool = False) -> Repository:
     """Copy the project to a folder that holds a study and commit both.
 
     Args:
         root: holds `params.yaml` and what it names.
         pipeline: text of dvc.yaml; None takes the project's.
+        shares_libraries: whether one process holds the libraries for the trainings of all runs.
     """
-    ignored = shutil.ignore_patterns("__pycache__")
+    # With the compiled files: their sources keep their times.
     for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
+        shutil.copytree(ROOT / folder, root / folder)
     for file in FILES:
         shutil.copy(ROOT / file, root / file)
     (root / "dvc.yaml").write_text(pipeline or (ROOT / "dvc.yaml").read_text())
-    made = Repository(root)
+    made = Repository(root, shares_libraries=shares_libraries)
     made.run("git", "init", "-q")
     made.commit("a tiny study")
     return made
+
+
+def copy(repository: Repository, root: Path) -> Repository:
+    """Return a copy of a repository, its cache and what it ran included.
+
+    Args:
+        repository: the one to copy; it stays as it is.
+        root: an empty folder.
+    """
+    shutil.copytree(repository.root, root, symlinks=True, dirs_exist_ok=True)
+    return Repository(root)
 
 
 def until(found: Callable[[], Any], seconds: float = 60.0) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fairtune.advise import Limits, advise, arguments
+from fairtune.advise import Limits, advise, arguments, main
 from fairtune.core.errors import UserError
+from tests import commands
 from tests.reports import ROOT, make_evidence, write_study
 
 CLEAR = {"full": 0.96, "lora": 0.93, "qlora": 0.9, "ia3": 0.85}
@@ -92,7 +93,7 @@ def test_the_command_prints_words_for_people_and_json_for_programs(tmp_path: Pat
     human = call(tmp_path, *limits.split())
     assert human.returncode == 0, human.stderr
     assert human.stdout.startswith("No method fits.")
-    machine = json.loads(call(tmp_path, "--max-seconds", "16", "--json").stdout)
+    machine = json.loads(commands.run(main, tmp_path, "--max-seconds", "16", "--json").stdout)
     assert machine["choice"] == "lora"
     assert {one["method"] for one in machine["judgements"]} == {"full", "lora", "qlora", "ia3"}
 
@@ -100,7 +101,7 @@ def test_the_command_prints_words_for_people_and_json_for_programs(tmp_path: Pat
 def test_missing_metrics_give_one_line(tmp_path: Path) -> None:
     write_study(tmp_path)
     (tmp_path / "metrics/comparison.json").unlink()
-    done = call(tmp_path)
+    done = commands.run(main, tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
         "fairtune: metrics/comparison.json: not found; run `dvc repro compare`\n"

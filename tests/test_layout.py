@@ -112,12 +112,9 @@ def test_a_stage_lists_its_own_file(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_what_a_stage_loads_lies_in_the_packages_that_it_lists(stage: str) -> None:
-    probe = (
-        f"import sys, stages.{stage}; print(*(m for m in sys.modules if m.startswith('fairtune.')))"
-    )
-    loaded = _python(probe).split()
-    assert loaded
-    assert {name.split(".")[1] for name in loaded} <= set(listed(stage))
+    ours = {name for name in loaded(stage) if name.startswith("fairtune.")}
+    assert ours
+    assert {name.split(".")[1] for name in ours} <= set(listed(stage))
 
 
 def test_an_edit_to_what_reads_results_trains_nothing() -> None:
@@ -200,12 +197,14 @@ def test_the_folder_stages_holds_one_file_a_stage_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("stage", LIGHT)
 def test_a_stage_that_does_not_train_imports_neither_torch_nor_transformers(stage: str) -> None:
-    loaded = _python(f"import sys, stages.{stage}; print(*sys.modules)").split()
-    assert not {"torch", "transformers", "peft"} & set(loaded)
+    assert not {"torch", "transformers", "peft"} & loaded(stage)
 
 
-def _python(code: str) -> str:
+@functools.cache
+def loaded(stage: str) -> frozenset[str]:
+    """Return the modules that a process has loaded once it has imported a stage."""
+    code = f"import sys, stages.{stage}; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return done.stdout
+    return frozenset(done.stdout.split())

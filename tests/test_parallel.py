@@ -13,7 +13,7 @@ import pytest
 from fairtune import parallel
 from fairtune.core.errors import UserError
 from tests import tiny
-from tests.repositories import ROOT, Repository, clone, environment, inside, until
+from tests.repositories import ROOT, Repository, clone, copy, environment, inside, until
 
 METHODS = {
     "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
@@ -23,12 +23,21 @@ METHODS = {
 LAST = "  report:"
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """A clone in which all before the trainings has run."""
+    root = tmp_path_factory.mktemp("encoded")
     pipeline = (ROOT / "dvc.yaml").read_text()
-    tiny.write_encoder(tmp_path / "encoder")
-    tiny.write_study(tmp_path, {"methods": METHODS})
-    return clone(tmp_path, pipeline=pipeline[: pipeline.index(LAST)])
+    tiny.write_encoder(root / "encoder")
+    tiny.write_study(root, {"methods": METHODS})
+    made = clone(root, pipeline=pipeline[: pipeline.index(LAST)])
+    made.dvc("repro", "encode")
+    return made
+
+
+@pytest.fixture
+def repository(encoded: Repository, tmp_path: Path) -> Repository:
+    return copy(encoded, tmp_path)
 
 
 def begin(repository: Repository) -> subprocess.Popen[str]:
@@ -57,7 +66,7 @@ def both_train(repository: Repository, process: subprocess.Popen[str]) -> bool:
 def test_two_slots_train_at_once_and_leave_nothing_to_do(repository: Repository) -> None:
     process = begin(repository)
     overlapped = both_train(repository, process)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=240)
     assert process.returncode == 0, printed
     assert overlapped
     assert "train@lora-1 done" in printed
@@ -70,7 +79,7 @@ def test_two_slots_train_at_once_and_leave_nothing_to_do(repository: Repository)
 def test_one_that_fails_is_named_and_the_other_is_kept(repository: Repository) -> None:
     repository.edit("methods.ia3.rr", 3)
     process = begin(repository)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=240)
     assert process.returncode == 1
     assert "train@ia3-1: fairtune: methods.ia3.rr: unknown key" in printed
     assert "the others' results are kept" in printed
@@ -78,17 +87,16 @@ def test_one_that_fails_is_named_and_the_other_is_kept(repository: Repository) -
     assert (repository.root / "models/lora/1/run.json").exists()
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_no_process_and_no_lock(
-    repository: Repository, sign: int, status: int
-) -> None:
-    process = begin(repository)
-    assert both_train(repository, process)
-    process.send_signal(sign)
-    process.communicate(timeout=60)
-    assert process.returncode == status
-    # The process that held the libraries sees the end of the run by itself.
-    until(lambda: not inside(repository.root))
+def test_a_signal_leaves_no_process_and_no_lock(repository: Repository) -> None:
+    for sign, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = begin(repository)
+        # After the first signal, that both begin again shows that it left no lock.
+        assert both_train(repository, process)
+        process.send_signal(sign)
+        process.communicate(timeout=60)
+        assert process.returncode == status
+        # The process that held the libraries sees the end of the run by itself.
+        until(lambda: not inside(repository.root))
     repository.dvc("repro", "train@lora-1")
 
 

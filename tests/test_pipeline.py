@@ -12,6 +12,7 @@ import sys
 import pytest
 from ruamel.yaml import YAML
 
+from fairtune.preload import owner
 from tests import tiny
 from tests.repositories import Repository, clone
 
@@ -28,7 +29,6 @@ methods:
 compare: {margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
 report: {title: A tiny study, author: Nobody}
 """
-pytestmark = pytest.mark.xdist_group("pipeline")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     (root / "params.yaml").write_text(STUDY)
     tiny.write_encoder(root / "encoder")
     tiny.write_reviews(root / "reviews.csv", rows=200)
-    return clone(root)
+    return clone(root, shares_libraries=owner.can_watch())
 
 
 def trainings(stages: list[str]) -> set[str]:

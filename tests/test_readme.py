@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from fairtune.core.errors import UserError
-from fairtune.readme import BEGIN, END, filled, results
+from fairtune.readme import BEGIN, END, filled, main, results
+from tests import commands
 from tests.reports import ROOT, make_evidence, write_study
 
 TEXT = f"# Title\n\n{BEGIN}\nold\n{END}\n\nThe end.\n"
@@ -53,5 +54,6 @@ def test_a_stale_readme_fails_the_check_with_one_line_and_a_fresh_one_passes(
     assert stale.stderr == (
         "fairtune: README.md: its results are stale; run `python -m fairtune.readme`\n"
     )
-    assert call(tmp_path).returncode == 0
-    assert call(tmp_path, "--check").returncode == 0
+    for words in ([], ["--check"]):
+        done = commands.run(main, tmp_path, *words)
+        assert done.returncode == 0, done.stderr

@@ -17,6 +17,7 @@ from transformers.trainer_callback import TrainerControl, TrainerState
 
 from fairtune.acceleration.prepare import prepare
 from fairtune.core.errors import UserError
+from fairtune.core.forecast import Forecast
 from fairtune.core.method import Method
 from fairtune.core.params import Model, Train
 from fairtune.core.terminal import StepProgress
@@ -204,7 +205,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line() -> None:
     watch = Watch(
         meter=Meter(device=chosen, base=Baseline()),
         plan=BatchPlan(encoded_rows().lengths, batch_size=8, seed=1, group=True),
-        progress=StepProgress("m"),
+        progress=StepProgress("m", Forecast([1.0])),
         validate=lambda: 0.5,
     )
     state = TrainerState(global_step=7)

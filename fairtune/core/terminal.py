@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 import warnings
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from fairtune.core.forecast import Forecast
+
+# Steps without a loss are shown this often at most.
+REDRAW_SECONDS = 0.25
 
 
 def at_terminal() -> bool:
@@ -45,38 +45,70 @@ def quiet_libraries() -> None:
 class StepProgress:
     """A bar with step, loss and time left; draws nothing where nobody watches."""
 
-    def __init__(self, label: str) -> None:
-        """Name the bar."""
+    def __init__(self, label: str, forecast: Forecast) -> None:
+        """Name the bar, and say what it will count."""
         self.label = label
+        self.forecast = forecast
         self.bar: Progress | None = None
         self.task: Any = None
+        self.drawn = 0.0
 
-    def start(self, steps: int) -> None:
+    def start(self) -> None:
         """Draw the empty bar."""
         if not at_terminal():
             return
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TextColumn("{task.fields[steps]}"),
             TextColumn("loss {task.fields[loss]}"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("left {task.fields[left]}"),
             console=Console(stderr=True),
             # Redrawn only from `update`: a thread of its own would take time from training.
             auto_refresh=False,
         )
         self.bar.start()
-        self.task = self.bar.add_task(self.label, total=steps, loss="-")
+        self.task = self.bar.add_task(self.label, total=1.0, loss="-", **self._fields())
 
-    def update(self, step: int, loss: float) -> None:
-        """Show the steps done and the latest loss."""
+    def step_done(self, step: int, seconds: float, loss: float | None = None) -> None:
+        """Show the steps done and, where it is known, their loss.
+
+        Args:
+            step: steps done.
+            seconds: of a clock that stands still in pauses.
+            loss: the latest.
+        """
+        if self.bar is None:
+            return
+        self.forecast.step_done(step, seconds)
+        # Steps of milliseconds are not all shown: that would take longer than they do.
+        if loss is not None:
+            self._draw(loss=f"{loss:.4f}")
+        elif time.monotonic() - self.drawn >= REDRAW_SECONDS:
+            self._draw()
+
+    def pause_done(self, seconds: float) -> None:
+        """Show that a pause is over, which took so long."""
         if self.bar is not None:
-            self.bar.update(self.task, completed=step, loss=f"{loss:.4f}", refresh=True)
+            self.forecast.pause_done(seconds)
+            self._draw()
 
     def stop(self) -> None:
         """Leave the bar as it stands."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+    def _draw(self, **fields: Any) -> None:
+        assert self.bar is not None
+        self.drawn = time.monotonic()
+        fields |= self._fields()
+        self.bar.update(self.task, completed=self.forecast.share, refresh=True, **fields)
+
+    def _fields(self) -> dict[str, Any]:
+        left = self.forecast.left()
+        return {
+            "steps": f"{self.forecast.done}/{len(self.forecast)}",
+            "left": "-:--:--" if left is None else str(timedelta(seconds=round(left))),
+        }

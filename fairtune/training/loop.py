@@ -17,12 +17,14 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from fairtune.core import task
 from fairtune.core.errors import UserError
+from fairtune.core.forecast import Forecast
 from fairtune.core.params import Train
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware.device import Choice
 from fairtune.hardware.meter import Meter
 from fairtune.models.adapters import work_after_step
 from fairtune.runs.token_cache import Encoded
+from fairtune.training import work
 from fairtune.training.batches import Rows
 from fairtune.training.plan import RunPlan, graphs_mode, plan_run
 from fairtune.training.settings import OPTIMIZER, arguments, optimizer
@@ -62,6 +64,7 @@ def train_model(
     device: Choice,
     meter: Meter,
     validate: Callable[[], float],
+    validated: Encoded | None = None,
     label: str = "train",
 ) -> Trained:
     """Train a model on the rows and return what was seen.
@@ -76,6 +79,7 @@ def train_model(
         device: where and in which precision.
         meter: measures the loop.
         validate: returns the validation accuracy of the model as it is.
+        validated: the rows that it predicts, for the progress bar to foresee its time.
         label: name of the progress bar.
 
     Raises:
@@ -85,7 +89,8 @@ def train_model(
     mode, note = graphs_mode(train, device, reads_gradients=after_step is not None)
     captured = mode != "off"
     plan = plan_run(rows, train, seed=seed, pad_token_id=pad_token_id, captured=captured)
-    watch = Watch(meter=meter, plan=plan.deal, progress=StepProgress(label), validate=validate)
+    progress = StepProgress(label, forecast(model, plan, train, validated))
+    watch = Watch(meter=meter, plan=plan.deal, progress=progress, validate=validate)
     watch.every_epoch = train.validate_every_epoch
     with tempfile.TemporaryDirectory() as scratch:
         trainer = FairTrainer(
@@ -105,6 +110,17 @@ def train_model(
         )
         warmed = run_loop(trainer, plan, device, watch)
     return summed_up(trainer, watch, plan, warmed=warmed, epochs=train.epochs)
+
+
+def forecast(model: Any, plan: RunPlan, train: Train, validated: Encoded | None) -> Forecast:
+    """Return what the progress bar tells the time left by: the costs of steps and validations."""
+    size = work.dimensions(model.config.to_dict())
+    whole = all(parameter.requires_grad for parameter in model.parameters())
+    steps = work.step_costs(plan.order, size, whole=whole)
+    cost = 0.0
+    if validated is not None:
+        cost = work.evaluation_cost(validated.lengths, train.evaluation_batch_size, size)
+    return Forecast(steps, [cost] * (train.epochs if train.validate_every_epoch else 1))
 
 
 def run_loop(trainer: FairTrainer, plan: RunPlan, device: Choice, watch: Watch) -> float | None:

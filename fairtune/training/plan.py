@@ -80,6 +80,8 @@ class RunPlan:
     """Makes tensors of a batch's row numbers."""
     of_shape: dict[Shape, list[NDArray[np.int64]]]
     """Row numbers of the batches of each shape."""
+    order: list[Shape]
+    """The shape of each batch of the run, in the order in which they are dealt."""
 
     @property
     def shapes(self) -> list[Shape]:
@@ -111,8 +113,11 @@ def plan_run(
     maxima = np.array([rows.lengths[batch].max() for batch in batches])
     lengths = padded_lengths(maxima) if captured else []
     collate = Collator(rows, pad_token_id=pad_token_id, lengths=lengths)
+    order = [
+        (len(batch), collate.padded_length(int(longest)))
+        for batch, longest in zip(batches, maxima, strict=True)
+    ]
     of_shape: dict[Shape, list[NDArray[np.int64]]] = {}
-    for batch, longest in zip(batches, maxima, strict=True):
-        shape = (len(batch), collate.padded_length(int(longest)))
+    for batch, shape in zip(batches, order, strict=True):
         of_shape.setdefault(shape, []).append(batch)
-    return RunPlan(deal=deal, collate=collate, of_shape=of_shape)
+    return RunPlan(deal=deal, collate=collate, of_shape=of_shape, order=order)

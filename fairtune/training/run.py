@@ -66,6 +66,7 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
         device=chosen,
         meter=meter,
         validate=lambda: task.score(predictions("validation").correct),
+        validated=job.splits["validation"],
         label=f"{job.name} {job.seed}",
     )
     memory = meter.memory()

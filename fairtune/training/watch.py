@@ -6,6 +6,7 @@ The watch keeps the clock, the validation between epochs, the loss curve and the
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -46,7 +47,7 @@ class Watch(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Start the clock."""
-        self.progress.start(state.max_steps)
+        self.progress.start()
         self.meter.start()
 
     def on_epoch_begin(
@@ -62,6 +63,9 @@ class Watch(TrainerCallback):
         self.meter.mark_step()
         if state.global_step >= state.max_steps:
             control.should_log = True
+        # A GPU may be many steps behind, but for the first: the next waits for it, or is captured.
+        if state.global_step == 1 or self.meter.device.type == "cpu":
+            self.progress.step_done(state.global_step, self._now())
 
     def on_log(
         self,
@@ -82,15 +86,17 @@ class Watch(TrainerCallback):
             )
         epoch = round(state.epoch or 0.0, 4)
         self.history.append({"step": state.global_step, "epoch": epoch, "loss": round(loss, 6)})
-        self.progress.update(state.global_step, loss)
+        self.progress.step_done(state.global_step, self._now(), loss)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Validate, off the clock."""
         if self.every_epoch or state.global_step >= state.max_steps:
+            before = self.meter.paused_seconds
             with self.meter.paused():
                 accuracy = self.validate()
+            self.progress.pause_done(self.meter.paused_seconds - before)
             self.validation.append((round(self.meter.seconds, 3), accuracy))
 
     def on_train_end(
@@ -99,6 +105,10 @@ class Watch(TrainerCallback):
         """Stop the clock."""
         self.meter.stop()
         self.progress.stop()
+
+    def _now(self) -> float:
+        """Return the seconds of a clock that stands still off the meter's."""
+        return time.perf_counter() - self.meter.paused_seconds - self.meter.preparing_seconds
 
 
 class AfterStep(TrainerCallback):
