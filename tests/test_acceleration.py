@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from transformers.activations import ACT2FN
 
-from fairtune.acceleration import attention, bf16, dropout
+from fairtune.acceleration import activation, attention, bf16, dropout
 from fairtune.acceleration.prepare import (
     HALF_HEAP,
     MMAP_THRESHOLD,
@@ -74,6 +75,21 @@ def test_zeroing_is_that_of_where(dtype: torch.dtype) -> None:
     assert torch.equal(
         dropout.zeroed(values, -keep.to(torch.int8)).nan_to_num(7.0), expected.nan_to_num(7.0)
     )
+
+
+@pytest.mark.parametrize("name", ["gelu_new", "gelu_fast"])
+def test_the_tanh_form_of_gelu_is_that_which_is_written_out(name: str) -> None:
+    model = nn.Sequential(ACT2FN[name])
+    written_out = ACT2FN[name]
+    activation.install(model)
+    assert type(model[0]) is activation.TanhGelu
+    values = torch.linspace(-8, 8, 1000, dtype=torch.float64, requires_grad=True)
+    again = values.detach().clone().requires_grad_()
+    found, expected = model(values), written_out(again)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-7)
+    found.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(values.grad, again.grad, atol=1e-7, rtol=1e-6)
 
 
 def test_dropout_scales_what_it_keeps_and_passes_on_gradients() -> None:

@@ -6,7 +6,7 @@ import ctypes
 import sys
 from typing import Any
 
-from fairtune.acceleration import attention, bf16, dropout, first_token, gated, rotary
+from fairtune.acceleration import activation, attention, bf16, dropout, first_token, gated, rotary
 from fairtune.core.units import MIB
 from fairtune.hardware.device import Choice
 
@@ -38,6 +38,7 @@ def prepare(model: Any, device: Choice, *, kernels: str = "fast") -> None:
     elif device.type == "cuda":
         attention.install(inner)
         gated.install(inner)
+    activation.install(inner)
     first_token.install(inner)
     # fp16 has too small a range for the sums between layers.
     if device.precision == "bf16":

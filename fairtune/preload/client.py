@@ -2,7 +2,8 @@
 
 A run (`dvc repro`, `fairtune.parallel`) starts that process (`fairtune.preload.server`) with its
 first training, or while it still reads the data (`fairtune.preload.ahead`), and it ends with the
-run; at a shell, where a training belongs to no run, there is none. Whatever is not as it should be makes a training import for itself.
+run; at a shell, where a training belongs to no run, there is none. Whatever is not as it should be
+makes a training import for itself.
 `FAIRTUNE_PRELOAD=0` switches it off; with 1 the shell is the run, and the reason for a plain start
 is told. Linux alone.
 """
