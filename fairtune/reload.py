@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fairtune.core import origins, params, paths, terminal
+from fairtune.core import origins, params, paths, task, terminal
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
@@ -101,7 +101,9 @@ def load(study: Params, *, name: str, seed: int, manifest: Mapping[str, Any], ch
         raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
     method = study.method(name)
     if method.adapter is None:
-        whole = auto_class().from_pretrained(folder, use_safetensors=True)
+        # Classes that are named as Transformers would name them are not in what was saved.
+        keys = task.config_keys(len(manifest["labels"]))
+        whole = auto_class().from_pretrained(folder, use_safetensors=True, **keys)
         settle_padding(whole, pad_token_id)
         return whole.to(chosen.torch_device)
     config = load_config(study.model, labels=len(manifest["labels"]))

@@ -12,7 +12,8 @@ from unittest import mock
 
 import pytest
 
-from fairtune.core import paths
+from fairtune import reload
+from fairtune.core import params, paths
 from stages import encode, subset, train
 from tests import tiny
 
@@ -54,9 +55,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Pa
     return study(tmp_path_factory.mktemp("study"), encoder(), METHODS)
 
 
-def study(root: Path, model: Path, methods: dict[str, dict]) -> Path:
+def study(root: Path, model: Path, methods: dict[str, dict], **changes: object) -> Path:
     """Train methods on a model, in a folder that is returned."""
-    tiny.write_study(root, {"model.name": str(model), "methods": methods, "seeds": [1]})
+    changes |= {"model.name": str(model), "methods": methods, "seeds": [1]}
+    tiny.write_study(root, changes)
     before = Path.cwd()
     os.chdir(root)
     try:
@@ -104,6 +106,28 @@ def test_a_new_process_reproduces_the_predictions_of_decoders(
     assert record["audit"]["quantized_modules"]
     assert not [name for name in record["audit"]["quantized_modules"] if "score" in name]
     assert record["audit"]["head_dtypes"] == ["float32"]
+
+
+@pytest.mark.parametrize("names", [["bad", "good"], ["LABEL_0", "LABEL_1"]])
+def test_a_family_whose_usual_number_of_classes_is_another_reads_two_again(
+    tmp_path: Path, encoder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, names: list[str]
+) -> None:
+    # BART counts the end tokens of a text, which must be as many in each: here some spell one out.
+    rows = [
+        (f"</s> {text}" if place % 5 == 0 else text, label)
+        for place, (text, label) in enumerate(tiny.reviews(60))
+    ]
+    tiny.write_csv(tmp_path / "reviews.csv", [("text", "label"), *rows])
+    lora = {"learning_rate": 0.01, "adapter": "lora", "target_modules": r".*\.(q|v)_proj", "r": 2}
+    methods = {"full": {"learning_rate": 0.001}, "lora": lora}
+    study(tmp_path, encoder("bart"), methods, **{"data.label_names": names})
+    monkeypatch.chdir(tmp_path)
+    for name in methods:
+        proof = reload.prove(params.load(), name=name, seed=1)
+        assert proof.rows == 12
+        assert proof.largest_difference <= 1e-3
+    config = json.loads((tmp_path / "models/full/1/weights/config.json").read_text())
+    assert config.get("id2label") == ({"0": "bad", "1": "good"} if names[0] == "bad" else None)
 
 
 def test_what_is_shipped_is_safetensors_and_adapters_are_small(finished: Path) -> None:

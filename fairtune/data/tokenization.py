@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from tokenizers import normalizers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
@@ -49,10 +50,12 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     with reading(model.name, model.revision, key="model.name") as source:
         options = {"revision": model.revision, "trust_remote_code": False}
         config = AutoConfig.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        # What a text spells out is text: one more end token breaks models that count them.
+        tokenizer = AutoTokenizer.from_pretrained(source, split_special_tokens=True, **options)
     if len(tokenizer) < LEAST:
         raise UserError(f"model.name: '{model.name}' has no tokenizer: no vocabulary is there")
     settle_padding(tokenizer, model)
+    part_special_pieces(tokenizer)
     # Ids and positions beyond the model's tables would only fail in training, and on a GPU without
     # a word about the cause. Many tokenizers have no limit of their own.
     config = config.get_text_config()
@@ -84,6 +87,26 @@ def settle_padding(tokenizer: PreTrainedTokenizerBase, model: Model) -> None:
             "that could serve for it: set pad_token in its tokenizer_config.json"
         )
     tokenizer.pad_token = tokenizer.eos_token
+
+
+def part_special_pieces(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Part a special token in a text where it is a piece like any other to the tokenizer's model.
+
+    So it is in SentencePiece's models, which `split_special_tokens` does not reach. "</s>" is read
+    as "< /s>" then, after whatever else is normalised; texts without special tokens are as before.
+    """
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return
+    steps = [] if backend.normalizer is None else [backend.normalizer]
+    for token in tokenizer.all_special_tokens:
+        read = tokenizer(token, add_special_tokens=False)["input_ids"]
+        number = tokenizer.convert_tokens_to_ids(token)
+        # Of an unknown character the model says the same.
+        if number != tokenizer.unk_token_id and number in read:
+            steps.append(normalizers.Replace(token, f"{token[0]} {token[1:]}"))
+    if len(steps) > 1:
+        backend.normalizer = normalizers.Sequence(steps)
 
 
 def padding(tokenizer: PreTrainedTokenizerBase) -> str:

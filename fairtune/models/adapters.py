@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftConfig, get_peft_model
-from peft.utils import PeftType
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -19,17 +17,9 @@ from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
 from fairtune.core.positions import NO_LIMIT, positions
 from fairtune.models.pretrained import inside
+from fairtune.models.refusals import check_adapter, check_keys, heeding, keep_from_compiling
 from fairtune.models.roles import pattern, shapes
 
-# Starts of LoRA that PEFT takes from data, by a further call before training. Without the call it
-# starts as plain LoRA, and says nothing.
-FROM_DATA = {
-    "eva": "initialize_lora_eva_weights",
-    "corda": "preprocess_corda",
-    "lora_ga": "preprocess_loraga",
-}
-# They hand each layer keys and values of virtual tokens.
-WITH_PAST = (PeftType.PREFIX_TUNING, PeftType.CARTRIDGE)
 A_NUMBER = "a number, without quotes"
 # Fields of PEFT with these types; others take several kinds and are left to PEFT.
 KINDS: dict[str, tuple[Any, str]] = {
@@ -49,6 +39,7 @@ RESERVED = {
     "revision",
     "auto_mapping",
     "peft_version",
+    "fan_in_fan_out",
 }
 
 
@@ -80,8 +71,9 @@ def adapter_config(
             f"methods.{name}.adapter: PEFT has no '{method.adapter}'; "
             f"{did_you_mean(str(method.adapter), kinds)}"
         )
-    _check_past(kind, model, name=name)
-    config_class = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(kind)]
+    check_adapter(kind, method, model, name=name)
+    keep_from_compiling(kind)
+    config_class = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
     # With or without postponed annotations, "int" is an int.
     fields = {
         field.name: getattr(field.type, "__name__", str(field.type))
@@ -89,6 +81,7 @@ def adapter_config(
     }
     keywords = dict(method.keywords)
     _check_keys(keywords, fields, method, name=name)
+    check_keys(kind, keywords, name=name)
     roles_of = {"target_modules": method.targets, "feedforward_modules": method.feedforward}
     for key, roles in roles_of.items():
         if roles is None:
@@ -106,8 +99,18 @@ def adapter_config(
     _check_pattern(keywords.get("target_modules"), model, head, name=name)
     if "modules_to_save" in fields:
         keywords["modules_to_save"] = list(head)
+    if "progressbar" in fields:
+        keywords.setdefault("progressbar", False)
+    return _made(config_class, keywords, name=name)
+
+
+def _made(config_class: type[PeftConfig], keywords: dict[str, Any], *, name: str) -> PeftConfig:
+    """Return a configuration, or PEFT's objection to it as one line."""
     try:
-        return config_class(task_type=task.PEFT_TYPE, **keywords)
+        with heeding(name):
+            return config_class(task_type=task.PEFT_TYPE, **keywords)
+    except UserError:
+        raise
     except Exception as error:  # also of a library that an adapter asks for
         raise UserError(f"methods.{name}: {one_line(error)}") from error
 
@@ -126,35 +129,17 @@ def _check_keys(
         kinds, right = KINDS.get(fields[key], (object, ""))
         if not isinstance(value, kinds) or (isinstance(value, bool) and right == A_NUMBER):
             raise UserError(f"methods.{name}.{key}: {value!r} is not right; expected {right}")
-        if key == "init_lora_weights" and value in FROM_DATA:
-            raise UserError(
-                f"methods.{name}.{key}: {value!r} needs a pass over data before training (PEFT's "
-                f"{FROM_DATA[value]}), which fairtune does not make; set true, gaussian, olora, "
-                "orthogonal or pissa, or drop the key"
-            )
 
 
 def _fit_transposed(keywords: dict[str, Any], fields: dict[str, str], *, name: str) -> None:
     """Tell PEFT that weights lie transposed; refuse what it would do with them the wrong way."""
     if "fan_in_fan_out" in fields:
-        keywords.setdefault("fan_in_fan_out", True)  # PEFT finds it out as well, but warns
+        keywords["fan_in_fan_out"] = True  # PEFT finds it out as well, but warns
     if keywords.get("init_lora_weights") == "olora":
         raise UserError(
             f"methods.{name}.init_lora_weights: PEFT's olora takes the transposed weights of this "
             "model's Conv1D layers for plain ones; set true, gaussian, orthogonal or pissa, or "
             "drop the key"
-        )
-
-
-def _check_past(kind: PeftType, model: PreTrainedModel, *, name: str) -> None:
-    """Refuse an adapter that hands keys and values over to a model that takes none."""
-    takers = (model.forward, model.base_model.forward)
-    takes = any("past_key_values" in inspect.signature(taker).parameters for taker in takers)
-    if kind in WITH_PAST and not takes:
-        raise UserError(
-            f"methods.{name}.adapter: {kind.value.lower()} needs past key values, which a model of "
-            f"type '{model.config.model_type}' does not take; choose another adapter, such as "
-            "prompt_tuning or lora"
         )
 
 
@@ -228,10 +213,15 @@ def add_adapter(model: PreTrainedModel, config: PeftConfig, *, name: str, head: 
     """
     modules = shapes(base_modules(model, head))
     try:
-        return get_peft_model(model, config)
+        with heeding(name):
+            return get_peft_model(model, config)
+    except UserError:
+        raise
     # A keyword of a wrong type fails wherever PEFT first uses it, with any kind of error.
     except Exception as error:
-        line = f"methods.{name}: {one_line(error)[:200].rstrip('.')}"
+        bare = isinstance(error, StopIteration)  # of its parameters
+        told = "a target has no weights" if bare else one_line(error)[:200].rstrip(".")
+        line = f"methods.{name}: {told}"
         if "target" in line.lower():
             line += f"; set methods.{name}.target_modules; the model has {', '.join(modules)}"
         raise UserError(line) from error

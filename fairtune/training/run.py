@@ -119,6 +119,7 @@ def load(job: Job, chosen: Choice) -> Built:
             pad_token_id=job.pad_token_id,
             longest=max(int(rows.lengths.max()) for rows in job.splits.values()),
         )
+        task.name_classes(built.model.config, job.manifest["labels"])
         prepare(built.model, chosen, kernels=train.kernels)
         chosen.synchronize()
     except torch.OutOfMemoryError as error:
