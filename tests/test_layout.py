@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-LIGHT = ("sources", "subset", "score", "compare", "report", "notebook")
+LIGHT = ("sources", "subset", "record", "score", "compare", "report", "notebook")
 SOURCES = {"notebook": ["notebooks/walkthrough.py"]}
 """What a stage runs besides its own file."""
 READING = ("analysis", "charts", "report")
