@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fairtune import verify
+from fairtune.core import task
 from fairtune.core.errors import UserError
 from fairtune.core.params import Params
 from fairtune.core.paths import run_folder
@@ -69,6 +70,7 @@ def change(
             part = part[parent]
         part[last] = value
     changed = dataclasses.replace(run.predictions, **fields)
+    content["accuracy"]["test"] = (record or {}).get("accuracy.test", task.score(changed.correct))
     write_run(run_folder(method, seed), RunRecord.model_validate(content), run.history, changed)
 
 
@@ -259,6 +261,15 @@ def test_other_rows_and_other_parameters_are_not_comparable(
     assert lora.reason == "other data: the test rows or their labels are others"
 
 
+def test_threads_are_no_difference_where_a_gpu_computes(study: Callable[..., Params]) -> None:
+    params = study(gpu=False)
+    threads = read_run("lora", 42).record.device.threads
+    change("lora", record={"device.threads": threads + 1})
+    assert checks(params)["lora"].differs == {"CPU threads": (str(threads), str(threads + 1))}
+    change("lora", record={"device.type": "cuda"})
+    assert checks(params)["lora"].differs == {"device": ("cpu", "cuda")}
+
+
 def test_how_a_training_is_carried_out_differs_and_keeps_nothing_from_being_compared(
     study: Callable[..., Params],
 ) -> None:
@@ -299,8 +310,10 @@ def test_a_figure_that_does_not_follow_is_named_with_its_file_and_key(
     Path("metrics/comparison.json").write_text(json.dumps(content))
     table = json.loads(Path("plots/memory.json").read_text())
     Path("plots/memory.json").write_text(json.dumps(table[:1]))
+    change("full", record={"accuracy.test": 0.98})
     status, out, _ = printed(capsys, monkeypatch)
     assert status == 1
+    assert "runs/full/42/run.json: accuracy.test is 0.98, but the runs here give 0.9" in out
     assert f"metrics/lora.json: accuracy is 0.99, but the runs here give {right}" in out
     assert "metrics/comparison.json: pairs.full_vs_lora.winner is not there, but the runs" in out
     assert "plots/memory.json: length is 1, but the runs here give 2" in out

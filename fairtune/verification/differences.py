@@ -79,6 +79,9 @@ def circumstances(committed: RunRecord, here: RunRecord) -> dict[str, Pair]:
         if read(committed) != read(here)
     }
     found |= {k: pair for k, pair in parameters(committed, here).items() if k in EXECUTION}
+    # Only where both trained on a processor: a GPU's host merely feeds it.
+    if ABSENT in found.get("CPU threads", ()):
+        del found["CPU threads"]
     for library in dict.fromkeys([*committed.versions, *here.versions]):
         pair = committed.versions.get(library), here.versions.get(library)
         if library not in BEFORE and pair[0] != pair[1]:

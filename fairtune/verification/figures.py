@@ -1,4 +1,4 @@
-"""Every figure of metrics/ and plots/ computed anew from the runs, and held against the files."""
+"""Every figure of runs/, metrics/ and plots/ computed anew, and held against the files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from fairtune.analysis import comparison, fairness, metrics
 from fairtune.charts import gallery
 from fairtune.charts.records import Compared
-from fairtune.core import paths
+from fairtune.core import paths, task
 from fairtune.core.files import read_json
 from fairtune.core.params import Compare
 from fairtune.runs.record import Runs
@@ -33,12 +33,22 @@ class Mismatch:
 
 
 def mismatches(runs: Runs, rules: Compare) -> list[Mismatch]:
-    """Return the figures of metrics/ and plots/ that the runs do not give.
+    """Return the figures that do not follow from the predictions and costs of the runs.
 
     Raises:
         UserError: a file is missing or is not JSON, or the runs do not match one another.
     """
-    found: list[Mismatch] = []
+    found = [
+        Mismatch(
+            file=str(paths.run_folder(name, run.record.seed) / paths.RECORD),
+            key="accuracy.test",
+            found=run.record.accuracy.test,
+            expected=task.score(run.predictions.correct),
+        )
+        for name, of_method in runs.items()
+        for run in of_method
+        if not _equal(run.record.accuracy.test, task.score(run.predictions.correct))
+    ]
     for path, expected in _of_methods(runs) + _of_comparison(runs, rules):
         stage = "compare"
         if path.parent == paths.METRICS and path.stem in runs:
