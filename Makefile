@@ -77,6 +77,10 @@ parallel: setup ## run the stale trainings at once, one on each GPU, then the re
 	@$(BIN)/python -m fairtune.check
 	@$(BIN)/python -m fairtune.parallel
 
+.PHONY: verify
+verify: setup ## hold the runs here against those committed (REV=HEAD)
+	@$(BIN)/python -m fairtune.verify $(REV)
+
 .PHONY: readme
 readme: setup ## write the results into README.md
 	@$(BIN)/python -m fairtune.readme

@@ -31,7 +31,8 @@ from fairtune.training.recording import versions
 OUT = Path("benchmarks/study.json")
 ROOT = Path(__file__).parent.parent
 # Results, caches and environments: none of them may come along.
-LEFT_OUT = ("data", "models", "dvc_plots", "dvc.lock", "cache", "tmp", "config.local", "*.part")
+RESULTS = ("data", "models", "runs", "dvc_plots", "dvc.lock")
+LEFT_OUT = (*RESULTS, "cache", "tmp", "config.local", "*.part")
 COMPUTING = ("warm_up_seconds", "train_seconds", "validation_seconds", "test_seconds")
 STAGE = re.compile(r"^Running stage '([^'@]+)@?([^']*)'")
 
@@ -107,7 +108,8 @@ def summed(
     record: dict[str, Any] = {}
     for name, whole in trainings.items():
         method, _, seed = name.rpartition("-")
-        record = read_json(here / paths.run_folder(method, int(seed)) / paths.RECORD, made_by="")
+        folder = here / paths.training_folder(method, int(seed))
+        record = read_json(folder / paths.RECORD, made_by="")
         computing = sum(record["times"][key] or 0.0 for key in COMPUTING)
         found[name] = {
             "accuracy": record["accuracy"]["test"],

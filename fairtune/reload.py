@@ -19,7 +19,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
 from fairtune.runs import token_cache
-from fairtune.runs.store import read_run
+from fairtune.runs.store import read_training
 from fairtune.training.start import arguments
 
 # Largest difference of a probability. On one machine the two passes agree to the bit; bf16 on
@@ -49,11 +49,13 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
     Raises:
         UserError: the run or its weights are not there.
     """
-    run = read_run(name, seed)
+    run = read_training(name, seed)
     manifest = read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
     rows = token_cache.read(paths.ENCODED / "test.parquet")
     if rows.row_ids != run.predictions.row_ids:
-        raise UserError(f"models/{name}/{seed}: tested on other rows; run `dvc repro`")
+        raise UserError(
+            f"{paths.training_folder(name, seed)}: tested on other rows; run `dvc repro`"
+        )
     from fairtune.acceleration.prepare import prepare
     from fairtune.hardware import device
     from fairtune.training import prediction
@@ -96,7 +98,7 @@ def load(study: Params, *, name: str, seed: int, manifest: Mapping[str, Any], ch
     from fairtune.models.pretrained import auto_class, load_base, load_config
 
     pad_token_id = int(manifest["pad_token_id"])
-    folder = paths.run_folder(name, seed) / paths.WEIGHTS
+    folder = paths.training_folder(name, seed) / paths.WEIGHTS
     if not any(folder.glob("*.safetensors")):
         raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
     method = study.method(name)

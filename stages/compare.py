@@ -1,6 +1,6 @@
 """All runs -> the verdicts on the methods and the tables behind the charts.
 
-in:  models, data/encoded
+in:  runs
 out: metrics/comparison.json, plots/*.json
 """
 
@@ -8,26 +8,21 @@ from __future__ import annotations
 
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
-from collections.abc import Sequence
 from typing import Any
 
 from fairtune.analysis import comparison, fairness
 from fairtune.charts import gallery
 from fairtune.charts.records import Compared
 from fairtune.core import files, params, paths
-from fairtune.runs import token_cache
 from fairtune.runs.record import Runs
 from fairtune.runs.store import read_runs
 
 
-def compare(
-    runs: Runs, *, lengths: Sequence[int], rules: params.Compare
-) -> tuple[dict[str, Any], gallery.Tables]:
+def compare(runs: Runs, *, rules: params.Compare) -> tuple[dict[str, Any], gallery.Tables]:
     """Return the verdicts with what stands beside them, and each chart's records by its name.
 
     Args:
         runs: method -> one run a seed.
-        lengths: tokens of each test row, in the order of the predictions.
         rules: margin, resamples and palette.
 
     Raises:
@@ -35,7 +30,7 @@ def compare(
     """
     fairness.check(runs)
     verdicts = comparison.verdicts(runs, rules)
-    content = comparison.comparison(runs, verdicts, lengths=lengths, rules=rules)
+    content = comparison.comparison(runs, verdicts, rules=rules)
     compared = Compared(runs=runs, verdicts=verdicts, palette=rules.palette, margin=rules.margin)
     tables = gallery.tables(compared)
     # The verdicts are one of DVC's plots (as metrics they would fill `dvc metrics show`), and each
@@ -47,8 +42,7 @@ def main() -> None:
     """Compare the methods, or refuse where their runs do not match."""
     study = params.load()
     runs = read_runs(list(study.methods), study.seeds)
-    lengths = token_cache.read(paths.ENCODED / "test.parquet").lengths.tolist()
-    content, tables = compare(runs, lengths=lengths, rules=study.compare)
+    content, tables = compare(runs, rules=study.compare)
     for name, seeds in content["unlearned"].items():
         print(
             f"compare: warning: methods.{name} with seeds {seeds} is no better than naming the "

@@ -1,6 +1,6 @@
 """The notebook's source and what the pipeline wrote -> the executed notebook.
 
-in:  notebooks/walkthrough.py, data, metrics, plots, models
+in:  notebooks/walkthrough.py, data, metrics, plots, runs
 out: report/walkthrough.ipynb
 """
 

@@ -1,6 +1,6 @@
 """Metrics, verdicts, chart tables and manifests -> the paper and its Markdown twin.
 
-in:  metrics, plots, models, data/subset/manifest.json, data/encoded/manifest.json
+in:  metrics, plots, runs, data/subset/manifest.json, data/encoded/manifest.json
 out: report/report.pdf, report/README.md, report/charts/*.svg
 """
 

@@ -1,7 +1,7 @@
 """The runs of one method -> its metrics, flat, the same keys for every method.
 
 usage: python -m stages.score METHOD
-in:    models/METHOD
+in:    runs/METHOD
 out:   metrics/METHOD.json
 """
 

@@ -58,7 +58,7 @@ def main(started: float = STARTED) -> None:
 
     study = origins.pinned(params.load())
     name, seed = start.arguments(sys.argv[1:], study)
-    with files.fresh_folder(paths.run_folder(name, seed)) as folder:
+    with files.fresh_folder(paths.training_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
         splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
         save = functools.partial(weights.save, folder=folder / paths.WEIGHTS)

@@ -5,7 +5,7 @@
     runs = with_company(make_runs(seeds=(1, 2)), {"lora": [2]})
     runs = make_runs(methods=("full", "dora"), accuracy={"dora": 0.9}, classes=4, rows=2000)
     runs = with_labels(make_runs(classes=3), ["a", "b", "c"])
-    write_runs(tmp_path, runs)                           # models/<method>/<seed>/ as `train` writes
+    write_runs(tmp_path, runs)                           # runs/<method>/<seed>/ as `record` does
     make_tables(runs)                                    # plots/*.json as `compare` writes them
 
 Counts, memory and times are RoBERTa-base's. A name without a profile gets LoRA's numbers. All is a
@@ -184,7 +184,7 @@ def with_labels(runs: Mapping[str, Sequence[Run]], labels: Sequence[str]) -> dic
 
 
 def write_runs(root: Path, runs: Mapping[str, Sequence[Run]]) -> None:
-    """Write every run under ``root`` where the pipeline looks for it: models/<method>/<seed>/."""
+    """Write every run under ``root`` where the pipeline looks for it: runs/<method>/<seed>/."""
     for method, of_method in runs.items():
         for run in of_method:
             folder = root / run_folder(method, run.record.seed)
@@ -221,6 +221,7 @@ def _predictions(
         probabilities=_probabilities(
             predicted, ease=ease + 1.3 * own.standard_normal(rows), classes=classes
         ),
+        tokens=10 + np.arange(rows, dtype=np.int64) % 400,
     )
 
 

@@ -16,7 +16,6 @@ from fairtune.charts.style import looks
 from fairtune.core.errors import UserError
 from fairtune.core.params import Compare
 from fairtune.report import tables
-from fairtune.runs import token_cache
 from fairtune.runs.record import Run
 from fairtune.runs.store import read_run
 from stages import compare
@@ -37,9 +36,7 @@ RULES = Compare(palette=["#000000"], resamples=1_000)
 
 def compared(runs: dict) -> dict:
     found = comparison.verdicts(runs, RULES)
-    rows = len(next(iter(runs.values()))[0].predictions.row_ids)
-    lengths = [10 + row % 90 for row in range(rows)]
-    return comparison.comparison(runs, found, lengths=lengths, rules=RULES)
+    return comparison.comparison(runs, found, rules=RULES)
 
 
 def test_metrics_have_the_seven_keys_of_the_contract() -> None:
@@ -142,9 +139,6 @@ def test_the_comparison_warns_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_study(tmp_path, accuracy={"qlora": 0.5})
-    names, lengths = [str(row) for row in range(400)], [[7] * (1 + row % 90) for row in range(400)]
-    path = tmp_path / "data/encoded/test.parquet"
-    token_cache.write(path, row_ids=names, labels=[0] * 400, ids=lengths)
     monkeypatch.chdir(tmp_path)
     compare.main()
     printed = capsys.readouterr().out.splitlines()
@@ -209,19 +203,19 @@ def test_one_method_alone_is_summed_up_without_pairs() -> None:
 def test_runs_tested_on_other_rows_are_refused() -> None:
     runs = make_runs(rows=100)
     runs["lora"] = make_runs(rows=120)["lora"]
-    with pytest.raises(UserError, match="models/lora: tested on other rows"):
+    with pytest.raises(UserError, match="runs/lora: tested on other rows"):
         comparison.verdicts(runs, RULES)
 
 
-def test_broken_predictions_name_the_training_that_makes_them(
+def test_broken_predictions_name_the_stage_that_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_runs(tmp_path, make_runs(methods=("lora",)))
-    path = Path("models/lora/42/predictions.parquet")
+    path = Path("runs/lora/42/predictions.parquet")
     monkeypatch.chdir(tmp_path)
     path.write_text("no Parquet")
-    with pytest.raises(UserError, match=rf"{path}: not valid Parquet; .*--force train@lora-42`"):
+    with pytest.raises(UserError, match=rf"{path}: not valid Parquet; .*--force -s record@lora`"):
         read_run("lora", 42)
     path.unlink()
-    with pytest.raises(UserError, match=rf"{path}: not found; run `dvc repro train@lora-42`"):
+    with pytest.raises(UserError, match=rf"{path}: not found; run `dvc repro record@lora`"):
         read_run("lora", 42)

@@ -32,7 +32,7 @@ from stages import encode, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("advise", "check", "page", "parallel", "readme", "scaling.__main__")
+COMMANDS = ("advise", "check", "page", "parallel", "readme", "scaling.__main__", "verify")
 PROGRAMS = [f"fairtune.{name}" for name in COMMANDS] + [
     f"benchmarks.{path.stem}"
     for path in sorted((ROOT / "benchmarks").glob("*.py"))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
@@ -29,6 +31,8 @@ methods:
 compare: {margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
 report: {title: A tiny study, author: Nobody}
 """
+LATER = ("compare", "score")
+FILES = ("history.json", "predictions.parquet", "run.json")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     return clone(root, shares_libraries=owner.can_watch())
 
 
+def words_of(changes: object) -> set[str]:
+    """Return the words by which `dvc status --json` says what became of outs and deps."""
+    if isinstance(changes, dict):
+        return set().union(*map(words_of, changes.values()))
+    return {str(changes)}
+
+
 def trainings(stages: list[str]) -> set[str]:
     return {stage for stage in stages if stage.startswith("train@")}
 
@@ -47,15 +58,42 @@ def trainings(stages: list[str]) -> set[str]:
 def test_the_first_run_runs_every_stage_once(repository: Repository) -> None:
     ran = repository.repro()
     assert len(ran) == len(set(ran))
-    assert {"subset", "encode", "train@lora-1", "train@ia3-1", "score@lora", "score@ia3"} <= set(
-        ran
-    )
-    assert "compare" in ran
+    assert {"subset", "encode", "train@lora-1", "train@ia3-1"} <= set(ran)
+    assert {"record@lora", "record@ia3", "score@lora", "score@ia3", "compare"} <= set(ran)
     repository.commit("results")
 
 
 def test_the_second_run_runs_nothing(repository: Repository) -> None:
     assert repository.repro() == []
+
+
+def test_git_keeps_the_records_without_the_weights_and_names_no_machine(
+    repository: Repository,
+) -> None:
+    kept = repository.run("git", "ls-files", "runs", "models").split()
+    assert kept == [f"runs/{name}/1/{file}" for name in ("ia3", "lora") for file in FILES]
+    for name in ("lora", "ia3"):
+        text = (repository.root / f"runs/{name}/1/run.json").read_text()
+        assert str(repository.root) not in text
+        assert socket.gethostname() not in text
+
+
+def test_a_clone_is_up_to_date_and_computes_every_figure_anew_without_training(
+    repository: Repository, tmp_path: Path
+) -> None:
+    repository.run("git", "clone", "-q", str(repository.root), str(tmp_path / "far"))
+    far = Repository(tmp_path / "far")
+    assert not (far.root / "models").exists()
+    assert "Running stage" not in far.dvc("repro", "--allow-missing", "--dry", *LATER)
+    assert json.loads(far.dvc("status", "--json", *LATER)) == {}
+    # What DVC's cache holds is not there; nothing is new or modified.
+    changed = json.loads(far.dvc("status", "--json", "subset", "encode", "train", "record"))
+    seen = set().union(*(words_of(part) for stage in changed.values() for part in stage))
+    assert seen == {"deleted", "not in cache"}
+    for file in far.root.glob("metrics/*.json"):
+        file.unlink()
+    far.dvc("repro", "-s", "score@lora", "score@ia3", "compare")
+    assert far.run("git", "status", "--porcelain") == ""
 
 
 def test_an_edit_to_a_chart_s_code_trains_nothing(repository: Repository) -> None:
@@ -90,12 +128,13 @@ def test_lora_s_rank_trains_lora_alone(repository: Repository) -> None:
     assert "metrics/lora.json" in repository.dvc("metrics", "diff")
 
 
-def test_a_parameter_edited_and_edited_back_runs_nothing(repository: Repository) -> None:
+def test_a_parameter_edited_and_edited_back_trains_nothing(repository: Repository) -> None:
     repository.edit("methods.lora.r", 2)
-    ran = repository.repro()
-    assert not trainings(ran)
-    assert not {"subset", "encode", "score@lora", "compare"} & set(ran)
+    # What Git keeps is copied again, from a training that DVC's run cache restored.
+    assert repository.repro() == ["record@lora"]
     assert repository.repro() == []
+    record = json.loads((repository.root / "runs/lora/1/run.json").read_text())
+    assert record["parameters"]["method"]["r"] == 2
 
 
 def test_a_chart_s_colour_runs_compare_and_no_training(repository: Repository) -> None:
@@ -145,6 +184,7 @@ def test_one_method_that_fails_leaves_the_others_and_the_next_run_goes_on(
 
 
 def test_the_number_of_training_rows_runs_everything(repository: Repository) -> None:
+    assert (repository.root / "runs/ia3/2").exists()
     repository.edit("subset.train", 40)
     repository.edit("seeds", [1])
     repository.edit(
@@ -152,6 +192,10 @@ def test_the_number_of_training_rows_runs_everything(repository: Repository) -> 
     )
     ran = repository.repro()
     assert {"subset", "encode", "train@ia3-1", "score@ia3", "compare"} <= set(ran)
+    # A seed that is no more leaves no run; a method that is no more is not read.
+    assert [path.name for path in (repository.root / "runs/ia3").iterdir()] == ["1"]
+    table = json.loads((repository.root / "plots/accuracy.json").read_text())
+    assert [record["method"] for record in table] == ["ia3"]
 
 
 def test_a_reloaded_run_predicts_what_was_recorded(repository: Repository) -> None:

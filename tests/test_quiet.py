@@ -20,7 +20,6 @@ from fairtune.readme import results
 from fairtune.report import recommendation, typeset
 from fairtune.report.study import Evidence, read, read_results
 from fairtune.report.values import context
-from fairtune.runs import token_cache
 from stages import compare, score
 from tests.reports import ROOT, make_evidence, write_study
 from tests.studies import COMPANY, METHODS, make_runs, make_tables, with_company
@@ -42,10 +41,6 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Evid
         write_study(tmp_path, seeds=SEEDS, **knobs)
         for folder in ("metrics", "plots"):
             shutil.rmtree(tmp_path / folder)
-        names = [f"test-{row:05d}" for row in range(400)]
-        ids = [[7] * (1 + row % 90) for row in range(400)]
-        path = tmp_path / "data/encoded/test.parquet"
-        token_cache.write(path, row_ids=names, labels=[0] * 400, ids=ids)
         monkeypatch.chdir(tmp_path)
         for name in METHODS:
             monkeypatch.setattr("sys.argv", ["stages.score", name])

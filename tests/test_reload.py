@@ -132,11 +132,11 @@ def test_a_family_whose_usual_number_of_classes_is_another_reads_two_again(
 
 def test_what_is_shipped_is_safetensors_and_adapters_are_small(finished: Path) -> None:
     for name in METHODS:
-        folder = finished / paths.run_folder(name, 1) / paths.WEIGHTS
+        folder = finished / paths.training_folder(name, 1) / paths.WEIGHTS
         assert list(folder.glob("*.safetensors"))
         assert not [path for path in folder.rglob("*") if path.suffix in {".bin", ".pt", ".pkl"}]
     sizes = {
-        name: json.loads((finished / paths.run_folder(name, 1) / paths.RECORD).read_text())
+        name: json.loads((finished / paths.training_folder(name, 1) / paths.RECORD).read_text())
         for name in METHODS
     }
     assert sizes["lora"]["shipped_mib"] < sizes["full"]["shipped_mib"] / 5
@@ -152,7 +152,7 @@ def test_the_record_audits_the_four_bits_and_spares_the_head(finished: Path) -> 
 
 def test_the_head_starts_from_the_same_weights_in_all_methods(finished: Path) -> None:
     records = [
-        json.loads((finished / paths.run_folder(name, 1) / paths.RECORD).read_text())
+        json.loads((finished / paths.training_folder(name, 1) / paths.RECORD).read_text())
         for name in METHODS
     ]
     assert len({record["head_sha256"] for record in records}) == 1

@@ -30,6 +30,7 @@ def test_the_score_is_the_share_of_rows_whose_most_probable_class_is_theirs() ->
         row_ids=["a", "b", "c"],
         labels=np.array([0, 2, 0]),
         probabilities=task.probabilities(LOGITS).numpy(),
+        tokens=np.array([5, 6, 7]),
     )
     assert found.predicted.tolist() == [0, 2, 1]
     assert found.correct.tolist() == [True, True, False]

@@ -37,32 +37,29 @@ def verdicts(runs: Runs, rules: Compare) -> list[PairVerdict]:
     first = next(iter(runs.values()))[0].predictions.row_ids
     for name, of_method in runs.items():
         if any(run.predictions.row_ids != first for run in of_method):
-            raise UserError(f"models/{name}: tested on other rows; run `dvc repro`")
+            raise UserError(f"runs/{name}: tested on other rows; run `dvc repro`")
     if len(runs) < 2:
         return []
     correct = {name: correctness(of_method) for name, of_method in runs.items()}
     return compare_all(correct, margin=rules.margin, resamples=rules.resamples)
 
 
-def comparison(
-    runs: Runs, found: Sequence[PairVerdict], *, lengths: Sequence[int], rules: Compare
-) -> dict[str, Any]:
+def comparison(runs: Runs, found: Sequence[PairVerdict], *, rules: Compare) -> dict[str, Any]:
     """Return verdicts, quality by method, agreement and the fairness manifest.
 
     Args:
         runs: method -> one run a seed.
         found: the verdicts.
-        lengths: tokens of each test row, in the order of the predictions.
         rules: margin and resamples.
     """
+    first = next(iter(runs.values()))
     return {
         "margin": rules.margin,
-        "seeds": len(next(iter(runs.values()))),
-        "test_rows": len(lengths),
+        "seeds": len(first),
+        "test_rows": len(first[0].predictions.row_ids),
         "pairs": {f"{v.method_a}_vs_{v.method_b}": pair_figures(v) for v in found},
         "methods": {
-            name: quality(of_method, lengths) | _rank(name, runs, found)
-            for name, of_method in runs.items()
+            name: quality(of_method) | _rank(name, runs, found) for name, of_method in runs.items()
         },
         "agreement": {
             f"{a}_vs_{b}": _agreement(runs[a], runs[b]) for a, b in combinations(runs, 2)
@@ -111,14 +108,14 @@ def pair_figures(verdict: PairVerdict) -> dict[str, Any]:
     }
 
 
-def quality(of_method: Sequence[Run], lengths: Sequence[int]) -> dict[str, Any]:
+def quality(of_method: Sequence[Run]) -> dict[str, Any]:
     """Return macro F1, calibration error, Brier score and accuracy by length of one method."""
     labels = of_method[0].predictions.labels
     predicted = np.stack([run.predictions.predicted for run in of_method])
     shares = np.stack([run.predictions.probabilities for run in of_method]).astype(np.float64)
     # Rounding to fp32 leaves sums a little off one.
     shares /= shares.sum(axis=-1, keepdims=True)
-    tokens = np.asarray(lengths)
+    tokens = of_method[0].predictions.tokens
     edges = np.unique(np.quantile(tokens, QUARTERS).round().astype(int))
     buckets = (
         accuracy_by_length(correctness(of_method), tokens, edges.tolist()) if len(edges) > 1 else []

@@ -10,6 +10,7 @@ MODEL = Path("data/sources/model")
 SUBSET = Path("data/subset")
 ENCODED = Path("data/encoded")
 MODELS = Path("models")
+RUNS = Path("runs")
 METRICS = Path("metrics")
 PLOTS = Path("plots")
 REPORT = Path("report")
@@ -21,9 +22,15 @@ TOKENIZER = "tokenizer"
 RECORD = "run.json"
 HISTORY = "history.json"
 PREDICTIONS = "predictions.parquet"
+RUN_FILES = (RECORD, HISTORY, PREDICTIONS)
 WEIGHTS = "weights"
 
 
-def run_folder(method: str, seed: int) -> Path:
-    """Return the folder of one training: ``models/<method>/<seed>``."""
+def training_folder(method: str, seed: int) -> Path:
+    """Return where a training writes its record and its weights: ``models/<method>/<seed>``."""
     return MODELS / method / str(seed)
+
+
+def run_folder(method: str, seed: int) -> Path:
+    """Return where the record of a training lies for Git and is read: ``runs/<method>/<seed>``."""
+    return RUNS / method / str(seed)

@@ -19,6 +19,8 @@ class Predictions:
     """True classes, shape (rows,)."""
     probabilities: NDArray[np.float32]
     """Softmax outputs, shape (rows, classes)."""
+    tokens: NDArray[np.int64]
+    """Tokens of each row after truncation, shape (rows,)."""
 
     @property
     def predicted(self) -> NDArray[np.int64]:

@@ -103,4 +103,9 @@ def predict(
             "the trained model returns what is not a number; lower this method's learning_rate, "
             "or set train.precision to fp32"
         )
-    return Predictions(row_ids=encoded.row_ids, labels=encoded.labels, probabilities=found)
+    return Predictions(
+        row_ids=encoded.row_ids,
+        labels=encoded.labels,
+        probabilities=found,
+        tokens=encoded.lengths,
+    )
