@@ -196,7 +196,8 @@ def heeding(name: str) -> Generator[None]:
         UserError: something of the method's block would be ignored.
     """
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        # PEFT's are of this kind; what the libraries say of their own future stays as it was set.
+        warnings.simplefilter("always", UserWarning)
         yield
     for warning in caught:
         line = " ".join(str(warning.message).split())
