@@ -38,7 +38,7 @@ from fairtune.training.recording import versions  # noqa: E402
 OUT = Path("benchmarks/families.json")
 ROWS = {"cuda": 640, "cpu": 96}
 STUDY = "study"
-LONGEST = 512
+LONGEST, BATCH = 512, 16
 # Of the logarithm of the tokens of an IMDb review: cut at 512, their mean is 265.
 MEAN_LOG, DEVIATION_LOG = 5.49, 0.62
 
@@ -71,7 +71,9 @@ class Family(Setting):
         self.study = study
         self.device = chosen
         self.rounds = self.epochs = 1
-        update = {"epochs": 1, "allow_busy_gpu": True}
+        update: dict[str, Any] = {"epochs": 1, "allow_busy_gpu": True}
+        if name != STUDY:
+            update["batch_size"] = BATCH
         self.train = study.train.model_copy(update=update)
         if name == STUDY:
             self.model = study.model
@@ -98,6 +100,7 @@ def contest(setting: Family, method: str) -> dict[str, Any]:
         "family": setting.family,
         "shape": setting.shape,
         "method": method,
+        "batch_size": setting.train.batch_size,
         "versions": versions(),
     }
     notes = []
