@@ -11,7 +11,7 @@ import pytest
 
 from fairtune.core.errors import UserError
 from fairtune.core.method import Method
-from fairtune.report import typeset
+from fairtune.report import typeset, wording
 from fairtune.report.families import FACTORS, Factor, kind, read_factors
 from fairtune.report.loop import costs_of
 from fairtune.report.study import Evidence
@@ -41,7 +41,12 @@ FOUR = (
 
 
 def said(*factors: Factor, **knobs: Any) -> str:
-    return costs_of(dataclasses.replace(make_evidence(**knobs), factors=factors))
+    return as_written(costs_of(dataclasses.replace(make_evidence(**knobs), factors=factors)))
+
+
+def as_written(text: str) -> str:
+    """Return a text without the marks around what came from outside."""
+    return text.replace(wording.BEGIN, "").replace(wording.END, "")
 
 
 def changed(found: Evidence, **parts: dict[str, Any]) -> Evidence:

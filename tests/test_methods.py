@@ -174,7 +174,7 @@ def train_save_and_reload(of: Params, folder: Path, monkeypatch: pytest.MonkeyPa
     )
     seen.check()
     first = prediction.predict(built.model, ROWS, **passing).probabilities
-    weights.save(built.model, paths.run_folder("m", 1) / paths.WEIGHTS)
+    weights.save(built.model, paths.training_folder("m", 1) / paths.WEIGHTS)
     manifest = {"pad_token_id": 0, "labels": ["one", "other"]}
     again = reload.load(of, name="m", seed=1, manifest=manifest, chosen=chosen)
     prepare(again, chosen)

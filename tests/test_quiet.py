@@ -17,7 +17,7 @@ from fairtune.charts.gallery import draw_all
 from fairtune.core import params
 from fairtune.core.errors import UserError
 from fairtune.readme import results
-from fairtune.report import recommendation, typeset
+from fairtune.report import recommendation, typeset, wording
 from fairtune.report.study import Evidence, read, read_results
 from fairtune.report.values import context
 from stages import compare, score
@@ -174,7 +174,9 @@ def test_the_tables_and_the_readme_say_how_many_runs_the_costs_are_of() -> None:
     assert details["Energy (Wh)"][2] == details["Rows/s in training"][2] == "n/a"
     assert details["Size to ship (MiB)"][2] != "n/a"
     fairness_rows = dict(context(found)["tables"]["fairness"].rows)
-    assert f"`lora` with seed 2: {COMPANY}" in fairness_rows["Other use of the GPU"]
+    assert (
+        f"`lora` with seed 2: {wording.literal(COMPANY)}" in fairness_rows["Other use of the GPU"]
+    )
     assert "GPU to themselves" not in results(evidence())
 
 

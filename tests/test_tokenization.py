@@ -14,7 +14,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from fairtune.core.errors import UserError
-from fairtune.core.params import Model
+from fairtune.core.params import Encode, Model
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
 from stages import encode, subset
@@ -67,6 +67,40 @@ def test_texts_are_cut_at_max_length_special_tokens_included(
     assert [len(ids) for ids in made.ids] == [min(length, max_length) for length in whole]
     assert made.truncated == sum(length > max_length for length in whole)
     assert all(ids[-1] == tokenizer.sep_token_id for ids in made.ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [4, 5, 12])
+def test_what_is_kept_of_a_cut_text_is_its_head_its_tail_or_half_of_either(
+    encoder: Encoder, kind: str, length: int
+) -> None:
+    tokenizer = tokenization.load_tokenizer(Model(name=str(encoder(kind))))
+    first, last = tokenization.surroundings(tokenizer)
+    assert (first, last) == (1, 1)
+    own = length - first - last
+    for text in TEXTS:
+        whole = tokenizer(text)["input_ids"]
+        kept = {
+            keep: tokenization.encode(tokenizer, [text], max_length=length, keep=keep).ids[0]
+            for keep in ("head", "tail", "both")
+        }
+        if len(whole) <= length:
+            assert list(kept.values()) == [whole] * 3
+            continue
+        inner = whole[first:-last]
+        half = own // 2
+        assert kept["head"] == tokenizer(text, truncation=True, max_length=length)["input_ids"]
+        assert kept["tail"] == [whole[0], *inner[-own:], whole[-1]]
+        assert kept["both"] == [
+            whole[0], *inner[: own - half], *(inner[-half:] if half else []), whole[-1],
+        ]  # fmt: skip
+
+
+def test_a_tokenizer_without_special_tokens_is_cut_as_well() -> None:
+    row = list(range(10))
+    assert tokenization.cut(row, 4, keep="both", first=0, last=0) == [0, 1, 8, 9]
+    assert tokenization.cut(row, 4, keep="tail", first=0, last=0) == [6, 7, 8, 9]
+    assert tokenization.cut(row, 10, keep="tail", first=0, last=0) == row
 
 
 def test_chunks_change_nothing(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,8 +313,8 @@ def test_a_cache_that_is_missing_or_broken_names_the_stage_that_makes_it(
 def test_the_stage_gives_each_split_the_ids_of_its_own_texts(encoder: Encoder) -> None:
     tokenizer = tokenization.load_tokenizer(Model(name=str(encoder())))
     texts = {"train": TEXTS[:3], "test": TEXTS[3:5]}
-    made = encode.encode(texts, tokenizer, max_length=12)
+    made = encode.encode(texts, tokenizer, wanted=Encode(max_length=12, keep="tail"))
     assert list(made) == list(texts)
     for split, of_split in texts.items():
-        assert made[split] == tokenization.encode(tokenizer, of_split, max_length=12)
+        assert made[split] == tokenization.encode(tokenizer, of_split, max_length=12, keep="tail")
     assert [len(tokens.ids) for tokens in made.values()] == [3, 2]
