@@ -159,6 +159,7 @@ def test_a_misspelt_key_that_must_be_there_is_named_as_it_is_written(tmp_path: P
         ("seeds", [1, "x"], "seeds.1: 'x' is not right; expected a whole number"),
         ("methods", {}, "methods: {} is not right; expected at least one"),
         ("methods.lora-x", {"learning_rate": 0.1}, "methods: 'lora-x' cannot name a method"),
+        ("methods.lora\n", {"learning_rate": 0.1}, r"methods: 'lora\n' cannot name a method"),
         ("methods.full.quantize", "nf4", "methods.full: quantize: nf4 needs an adapter"),
         ("methods.full.r", 8, "methods.full: unknown key 'r' for a method without an adapter"),
         ("methods.full.targets", ["query"], "methods.full: unknown key 'targets'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import re
@@ -280,6 +281,30 @@ def test_without_a_gpu_its_memory_is_mentioned_as_not_measured_and_no_more(paper
     said = re.findall(r"GPU memory[^.;]*", text)
     assert said
     assert all(words.startswith("GPU memory was not measured") for words in said)
+
+
+def test_an_affiliation_left_empty_leaves_no_marks(papers: Papers) -> None:
+    text = papers("no GPU")[2]
+    between = text[text.index("fairtune project") : text.index("Abstract")]
+    assert between.removeprefix("fairtune project").strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("keep", "words"),
+    [
+        ("head", "tokens the first 512 are kept"),
+        ("tail", "tokens the last 512 are kept"),
+        ("both", "tokens the first and the last, 512 in all, are kept"),
+    ],
+)
+def test_the_paper_says_what_of_a_long_text_is_kept(keep: str, words: str) -> None:
+    found = make_evidence()
+    encode = found.study.encode.model_copy(update={"keep": keep})
+    study = found.study.model_copy(update={"encode": encode})
+    found = dataclasses.replace(found, study=study)
+    assert f"{context(found)['facts']['kept']} are kept" in words
+    shared = dict(context(found)["tables"]["shared"].rows)
+    assert markup.plain_text(shared["kept of longer texts"]) == keep
 
 
 def test_the_same_evidence_gives_the_same_bytes(papers: Papers, drawn: Path) -> None:

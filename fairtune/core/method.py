@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["query", "key", "value", "attention_output", "feedforward_in", "feedforward_out"]
 Roles = Annotated[list[Role], Field(min_length=1)]
-METHOD_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+METHOD_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Method(BaseModel):

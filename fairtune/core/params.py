@@ -194,9 +194,9 @@ class Params(Section):
     @classmethod
     def _names_fit(cls, methods: dict[str, Method]) -> dict[str, Method]:
         for name in methods:
-            if not METHOD_NAME.match(name):
+            if not METHOD_NAME.fullmatch(name):
                 raise ValueError(
-                    f"'{name}' cannot name a method; use small letters, digits and '_'"
+                    f"{name!r} cannot name a method; use small letters, digits and '_'"
                 )
         return methods
 

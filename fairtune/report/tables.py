@@ -155,7 +155,9 @@ def shared(evidence: Evidence) -> Exhibit:
     """Return the settings that all methods share."""
     study = evidence.study
     settings: dict[str, Any] = {
+        **({"layers": study.model.layers} if study.model.layers else {}),
         "max length": study.encode.max_length,
+        "kept of longer texts": study.encode.keep,
         **{plain(key): value for key, value in study.train.model_dump().items()},
         "subset seed": study.subset.seed,
         "seeds": study.seeds,

@@ -27,6 +27,13 @@ KNOWN_WORKS = (
 )
 """Part of a data set's or model's name -> the works that describe it; the first hit counts."""
 
+KEPT = {
+    "head": "the first {}",
+    "tail": "the last {}",
+    "both": "the first and the last, {} in all,",
+}
+"""What is kept of a text that is cut."""
+
 
 def context(evidence: Evidence) -> dict[str, Any]:
     """Return the values of the templates: sentences, tables and the plain facts among the prose."""
@@ -106,6 +113,7 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "subset_seed": str(evidence.subset["seed"]),
         "subset_hash": evidence.subset["sha256"][:12],
         "max_length": number(evidence.encoded["max_length"]),
+        "kept": KEPT[study.encode.keep].format(number(evidence.encoded["max_length"])),
         "mean_length": number(encoded["train"]["mean_length"], digits=1),
         "median_length": number(encoded["train"]["median_length"]),
         "truncated": percent(encoded["train"]["truncated_share"]),
