@@ -53,11 +53,9 @@ repro: setup ## run what changed of the study, then show metrics and charts
 	@[ -e .git ] || echo "no git repository here: 'dvc metrics diff', 'dvc plots diff' and" \
 	  "'dvc exp' are missing; 'git init && git add . && git commit' brings them"
 
-# Tests of the pipeline wait for processes of their own: one worker more than there are cores.
 .PHONY: test
 test: setup $(VENV)/.dev ## run the tests (no GPU, no hub)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest \
-	  -n $$($(BIN)/python -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))') \
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
 	  --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint

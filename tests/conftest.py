@@ -31,6 +31,7 @@ LONGEST = (
     "test_training",
     "test_models",
     "test_reload",
+    "test_methods",
     "test_scaling",
     "test_typeset",
     "test_acceleration",

@@ -153,15 +153,11 @@ def _choice(key: str, value: Any) -> str:
 
 def shared(evidence: Evidence) -> Exhibit:
     """Return the settings that all methods share."""
-    study = evidence.study
-    settings: dict[str, Any] = {
-        **({"layers": study.model.layers} if study.model.layers else {}),
-        "max length": study.encode.max_length,
-        "kept of longer texts": study.encode.keep,
-        **{plain(key): value for key, value in study.train.model_dump().items()},
-        "subset seed": study.subset.seed,
-        "seeds": study.seeds,
-    }
+    study, encode = evidence.study, evidence.study.encode
+    settings: dict[str, Any] = {"layers": study.model.layers} if study.model.layers else {}
+    settings |= {"max length": encode.max_length, "kept of longer texts": encode.keep}
+    settings |= {plain(key): value for key, value in study.train.model_dump().items()}
+    settings |= {"subset seed": study.subset.seed, "seeds": study.seeds}
     return Exhibit(
         label="shared",
         caption="Settings that all methods share",
