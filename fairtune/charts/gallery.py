@@ -14,15 +14,18 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import matplotlib
 from matplotlib.figure import Figure
 
 import fairtune.charts
+from fairtune.analysis import comparison, fairness
 from fairtune.charts.fonts import Fonts, fonts_for
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import STYLE, Look, looks
+from fairtune.core.params import Compare
+from fairtune.runs.record import Runs
 
 Tables = dict[str, list[Record]]
 
@@ -53,6 +56,26 @@ def charts() -> dict[str, Chart]:
 def tables(compared: Compared) -> Tables:
     """Return every chart's records by the name of the chart."""
     return {name: chart.records(compared) for name, chart in charts().items()}
+
+
+def compare(runs: Runs, *, rules: Compare) -> tuple[dict[str, Any], Tables]:
+    """Return the verdicts with what stands beside them, and each chart's records by its name.
+
+    Args:
+        runs: method -> one run a seed.
+        rules: margin, resamples and palette.
+
+    Raises:
+        UserError: the runs do not match.
+    """
+    fairness.check(runs)
+    verdicts = comparison.verdicts(runs, rules)
+    content = comparison.comparison(runs, verdicts, rules=rules)
+    compared = Compared(runs=runs, verdicts=verdicts, palette=rules.palette, margin=rules.margin)
+    drawn = tables(compared)
+    # The verdicts are one of DVC's plots (as metrics they would fill `dvc metrics show`), and each
+    # of these is drawn: theirs is the chart of the differences.
+    return content | {"differences": drawn.pop("differences")}, drawn
 
 
 def fonts_of(tables: Mapping[str, Sequence[Record]]) -> Fonts:

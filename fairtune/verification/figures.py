@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairtune.analysis import comparison, fairness, metrics
-from fairtune.charts import gallery
-from fairtune.charts.records import Compared
+from fairtune.analysis import metrics
+from fairtune.charts.gallery import compare
 from fairtune.core import paths, task
 from fairtune.core.files import read_json
 from fairtune.core.params import Compare
@@ -38,42 +37,25 @@ def mismatches(runs: Runs, rules: Compare) -> list[Mismatch]:
     Raises:
         UserError: a file is missing or is not JSON, or the runs do not match one another.
     """
-    found = [
-        Mismatch(
-            file=str(paths.run_folder(name, run.record.seed) / paths.RECORD),
-            key="accuracy.test",
-            found=run.record.accuracy.test,
-            expected=task.score(run.predictions.correct),
-        )
-        for name, of_method in runs.items()
-        for run in of_method
-        if not _equal(run.record.accuracy.test, task.score(run.predictions.correct))
-    ]
-    for path, expected in _of_methods(runs) + _of_comparison(runs, rules):
-        stage = "compare"
-        if path.parent == paths.METRICS and path.stem in runs:
-            stage = f"score@{path.stem}"
+    found: list[Mismatch] = []
+    for name, of_method in runs.items():
+        for run in of_method:
+            record = str(paths.run_folder(name, run.record.seed) / paths.RECORD)
+            share = task.score(run.predictions.correct)
+            found += _differing(record, "accuracy.test", run.record.accuracy.test, share)
+    for path, stage, expected in _files(runs, rules):
         found += _differing(str(path), "", read_json(path, made_by=stage), expected)
     return found
 
 
-def _of_methods(runs: Runs) -> list[tuple[Path, Any]]:
-    return [
-        (paths.METRICS / f"{name}.json", metrics.metrics(of_method))
-        for name, of_method in runs.items()
-    ]
-
-
-def _of_comparison(runs: Runs, rules: Compare) -> list[tuple[Path, Any]]:
-    fairness.check(runs)
-    verdicts = comparison.verdicts(runs, rules)
-    content = comparison.comparison(runs, verdicts, rules=rules)
-    compared = Compared(runs=runs, verdicts=verdicts, palette=rules.palette, margin=rules.margin)
-    tables = dict(gallery.tables(compared))
-    content["differences"] = tables.pop("differences")
-    files: dict[Path, Any] = {paths.METRICS / "comparison.json": content}
-    files |= {paths.PLOTS / f"{name}.json": table for name, table in tables.items()}
-    return list(files.items())
+def _files(runs: Runs, rules: Compare) -> Iterator[tuple[Path, str, Any]]:
+    """Yield each file, the stage that writes it, and what that would write."""
+    content, tables = compare(runs, rules=rules)
+    for name, of_method in runs.items():
+        yield paths.METRICS / f"{name}.json", f"score@{name}", metrics.metrics(of_method)
+    yield paths.METRICS / "comparison.json", "compare", content
+    for name, table in tables.items():
+        yield paths.PLOTS / f"{name}.json", "compare", table
 
 
 def _differing(file: str, key: str, found: Any, expected: Any) -> Iterator[Mismatch]:
