@@ -13,24 +13,25 @@ benchmarks/candidates.json after each training and prints a table in Markdown.
 from __future__ import annotations
 
 import argparse
-import functools
 import multiprocessing
-import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.rates import seed_range
+from benchmarks.rates import accuracies, rows_of, seed_range
 from fairtune.core import files, params, paths, terminal
 from fairtune.core.errors import UserError, run
 from fairtune.core.files import write_json
-
-Rows = dict[str, Any]
+from fairtune.data import splits, tokenization
+from fairtune.data.corpus import Part
+from fairtune.models.pretrained import load_config
+from stages import encode as stage
+from stages.train import train
 
 
 def changed(study: params.Params, changes: dict[str, Any]) -> params.Params:
@@ -52,47 +53,35 @@ def changed(study: params.Params, changes: dict[str, Any]) -> params.Params:
         return params.load(Path(file.name))
 
 
-@functools.cache
-def rows_of(place: str) -> tuple[Rows, Rows]:
-    """Return the token rows of a candidate, and what the encode stage says of them."""
-    from fairtune.runs import token_cache
+def encode(study: params.Params, corpus: Mapping[str, Part], folder: Path) -> None:
+    """Draw and tokenize the rows of a candidate, as the stages do.
 
-    folder = Path(place)
-    splits = {name: token_cache.read(folder / f"{name}.parquet") for name in paths.SPLITS}
-    return splits, files.read_json(folder / paths.MANIFEST, made_by="encode")
-
-
-def encode(study: params.Params, folder: Path) -> None:
-    """Draw and tokenize the rows of a candidate, as the stages do."""
-    from fairtune.data import splits, tokenization
-    from stages.encode import write_split
-
-    drawn = splits.draw(splits.read_corpus(study.data), study.data, study.subset)
+    Args:
+        study: the candidate.
+        corpus: as it was read.
+        folder: where the token rows go.
+    """
+    drawn = splits.draw(corpus, study.data, study.subset)
     subset = splits.manifest(drawn, study.data, study.subset)
     tokenizer = tokenization.load_tokenizer(study.model)
-    made, hashes = {}, {"tokenizer": tokenizer.name_or_path}
+    rows = {name: table.to_dict() for name, table in drawn.named().items()}
+    texts = {name: of_split["text"] for name, of_split in rows.items()}
+    made = stage.encode(texts, tokenizer, wanted=study.encode)
     folder.mkdir(parents=True)
-    for name, table in drawn.named().items():
-        rows = table.to_dict()
-        wanted = study.encode
-        made[name] = tokenization.encode(
-            tokenizer, rows["text"], max_length=wanted.max_length, keep=wanted.keep
-        )
-        hashes[name] = write_split(folder, name, rows, made[name].ids)
+    hashes = {name: stage.write_split(folder, name, rows[name], made[name].ids) for name in rows}
+    hashes[paths.TOKENIZER] = tokenizer.name_or_path
     found = tokenization.manifest(study, subset, made, hashes=hashes, tokenizer=tokenizer)
     write_json(folder / paths.MANIFEST, found)
 
 
 def accuracy(study: params.Params, place: str, name: str, seed: int) -> dict[str, Any]:
     """Train one method with one seed and return its accuracies, in a process of a pool."""
-    from stages.train import train
-
     terminal.quiet_libraries()
-    splits, manifest = rows_of(place)
+    rows, manifest = rows_of(Path(place))
     shared = study.train.model_copy(update={"allow_busy_gpu": True, "validate_every_epoch": False})
     record = train(
         study.model_copy(update={"train": shared}),
-        splits,
+        rows,
         manifest,
         name=name,
         seed=seed,
@@ -110,8 +99,6 @@ def accuracy(study: params.Params, place: str, name: str, seed: int) -> dict[str
 
 def work(study: params.Params, manifest: dict[str, Any]) -> float:
     """Return millions of token passes through a layer; backward passes of adapters count once."""
-    from fairtune.models.pretrained import load_config
-
     layers = load_config(study.model, labels=2).num_hidden_layers
     tokens = {name: split["tokens"] for name, split in manifest["splits"].items()}
     passes = sum(2.0 if method.adapter else 3.0 for method in study.methods.values())
@@ -123,14 +110,9 @@ def work(study: params.Params, manifest: dict[str, Any]) -> float:
 
 def summed(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Return the accuracies of one method of one candidate, by seed."""
-    tests = [found[seed]["test"] for seed in sorted(found)]
-    return {
-        "seeds": sorted(found),
-        "test": tests,
-        "mean_test": round(statistics.mean(tests), 4),
-        "mean_validation": round(statistics.mean(one["validation"] for one in found.values()), 4),
-        "lowest_test": min(tests),
-    }
+    seeds = sorted(found)
+    test, validation = ([found[seed][of] for seed in seeds] for of in ("test", "validation"))
+    return accuracies(seeds, test, validation)
 
 
 def train_all(
@@ -196,9 +178,13 @@ def main() -> None:
     out: dict[str, Any] = {"candidates": {}}
     with tempfile.TemporaryDirectory() as scratch:
         places = {name: (words.encoded or Path(scratch)) / name for name in candidates}
+        # Read once for candidates that draw from the same: it takes longer than to encode them.
+        source, corpus = None, {}
         for name, (changes, study) in candidates.items():
             if not places[name].exists():
-                encode(study, places[name])
+                if study.data != source:
+                    source, corpus = study.data, splits.read_corpus(study.data)
+                encode(study, corpus, places[name])
             manifest = files.read_json(places[name] / paths.MANIFEST, made_by="encode")
             effort = work(study, manifest)
             out["candidates"][name] = {"changes": changes, "work": effort, "methods": {}}

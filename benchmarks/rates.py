@@ -25,6 +25,7 @@ from fairtune.core.errors import UserError, run
 from fairtune.core.files import read_json, write_json
 from fairtune.runs import token_cache
 from fairtune.runs.record import Run, RunRecord
+from fairtune.runs.token_cache import Encoded
 from fairtune.training import weights
 from stages.train import train
 
@@ -43,12 +44,18 @@ def seed_range(text: str) -> list[int]:
     return list(range(int(first), int(last) + 1))
 
 
+@functools.cache
+def rows_of(folder: Path) -> tuple[dict[str, Encoded], dict[str, Any]]:
+    """Return the rows of each split of a token cache, and what the encode stage says of them."""
+    splits = {name: token_cache.read(folder / f"{name}.parquet") for name in paths.SPLITS}
+    return splits, read_json(folder / paths.MANIFEST, made_by="encode")
+
+
 def trained(study: params.Params, name: str, rate: float, seed: int) -> Run:
     """Train one method at one rate with one seed."""
     block = study.method(name).model_copy(update={"learning_rate": rate})
     shared = study.train.model_copy(update={"allow_busy_gpu": True})
-    manifest = read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
-    splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
+    splits, manifest = rows_of(paths.ENCODED)
     with tempfile.TemporaryDirectory() as scratch:
         return train(
             study.model_copy(update={"methods": {name: block}, "train": shared}),
@@ -61,16 +68,26 @@ def trained(study: params.Params, name: str, rate: float, seed: int) -> Run:
         )
 
 
-def summed(runs: list[Run]) -> dict[str, Any]:
-    """Return the accuracies of one method at one rate."""
-    accuracies = [one.record.accuracy for one in runs]
+def accuracies(seeds: list[int], test: list[float], validation: list[float]) -> dict[str, Any]:
+    """Return the accuracies of one method over seeds, and what they come to."""
     return {
-        "seeds": [one.record.seed for one in runs],
-        "test": [one.test for one in accuracies],
-        "validation": [one.validation for one in accuracies],
-        "mean_test": round(statistics.mean(one.test for one in accuracies), 4),
-        "mean_validation": round(statistics.mean(one.validation for one in accuracies), 4),
-        "lowest_test": min(one.test for one in accuracies),
+        "seeds": seeds,
+        "test": test,
+        "validation": validation,
+        "mean_test": round(statistics.mean(test), 4),
+        "mean_validation": round(statistics.mean(validation), 4),
+        "lowest_test": min(test),
+    }
+
+
+def summed(runs: list[Run]) -> dict[str, Any]:
+    """Return the accuracies of one method at one rate, and which seeds collapsed."""
+    return {
+        **accuracies(
+            [one.record.seed for one in runs],
+            [one.record.accuracy.test for one in runs],
+            [one.record.accuracy.validation for one in runs],
+        ),
         "collapsed": comparison.unlearned({"": runs}).get("", []),
     }
 
