@@ -14,18 +14,9 @@ from fairtune.acceleration import first_token
 from fairtune.acceleration.prepare import prepare
 from fairtune.core.params import Train
 from fairtune.hardware import device
+from tests import tiny
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-    "max_position_embeddings": 64,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-    "pad_token_id": 1,
-}
+SMALL: dict[str, Any] = {**tiny.SMALL, "max_position_embeddings": 64, "pad_token_id": 1}
 CPU = device.choose(Train(epochs=1, batch_size=3, device="cpu", precision="fp32"))
 
 

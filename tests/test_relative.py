@@ -13,17 +13,9 @@ from fairtune.acceleration import attention, deberta, mpnet, relative
 from fairtune.acceleration.prepare import prepare
 from fairtune.core.params import Train
 from fairtune.hardware import device
+from tests import tiny
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 128,
-    "max_position_embeddings": 300,
-    "hidden_dropout_prob": 0.0,
-    "attention_probs_dropout_prob": 0.0,
-}
+SMALL: dict[str, Any] = {**tiny.SMALL, "max_position_embeddings": 300}
 RELATIVE = {**SMALL, "relative_attention": True, "position_biased_input": False}
 CONFIGS = {
     # As DeBERTa-v3 has it, with few buckets so that long distances share one.

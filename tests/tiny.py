@@ -50,6 +50,16 @@ DECODERS = (
     "gpt2",
 )
 END = "<|endoftext|>"
+SMALL: dict[str, Any] = {
+    "vocab_size": 100,
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+"""An encoder's configuration, for models that need no checkpoint and no chance."""
 
 STUDY: dict[str, Any] = {
     "data": {"source": "reviews.csv"},
