@@ -15,6 +15,7 @@ all methods and seeds share, so that they agree on most rows.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -250,7 +251,8 @@ def _run(
             "model": {"name": "FacebookAI/roberta-base"},
             "encode": {"max_length": 512},
             "train": {"epochs": EPOCHS, "batch_size": BATCH},
-            "method": profile.block,
+            # A test that alters one study must not alter the next.
+            "method": copy.deepcopy(profile.block),
         },
         data=_rows(classes, len(predictions.row_ids), seed),
         device=_device(gpu),
