@@ -15,7 +15,7 @@ import pytest
 from fairtune import reload
 from fairtune.core import params, paths
 from stages import encode, subset, train
-from tests import tiny
+from tests import commands, tiny
 
 ROOT = Path(__file__).parent.parent
 LORA = {"learning_rate": 0.01, "adapter": "lora", "targets": ["query", "value"], "r": 2}
@@ -38,14 +38,17 @@ METHODS = {
     },
 }
 PROOF = """
-import dataclasses, json
+import contextlib, dataclasses, json, sys
 from fairtune import reload
 from fairtune.core import params, terminal
 terminal.quiet_libraries()
-study = params.load()
-print(json.dumps({
-    name: dataclasses.asdict(reload.prove(study, name=name, seed=1)) for name in study.methods
-}))
+for folder in sys.argv[1:]:
+    with contextlib.chdir(folder):
+        study = params.load()
+        print(json.dumps({
+            name: dataclasses.asdict(reload.prove(study, name=name, seed=1))
+            for name in study.methods
+        }))
 """
 
 
@@ -53,6 +56,32 @@ print(json.dumps({
 def finished(tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Path]) -> Path:
     """Train the methods on a tiny study; return its folder."""
     return study(tmp_path_factory.mktemp("study"), encoder(), METHODS)
+
+
+@pytest.fixture(scope="module")
+def decoders(
+    tmp_path_factory: pytest.TempPathFactory, encoder: Callable[..., Path]
+) -> dict[str, Path]:
+    """Train the methods on two decoders; return the folder of each."""
+    # Neither has a padding token: batches are filled up with the end token.
+    methods = {name: block for name, block in METHODS.items() if name != "adalora"}
+    made = tmp_path_factory.mktemp("decoders")
+    return {kind: study(made / kind, encoder(kind), methods) for kind in ("llama", "gpt2")}
+
+
+@pytest.fixture(scope="module")
+def proofs(finished: Path, decoders: dict[str, Path]) -> dict[str, dict[str, dict]]:
+    """Reload every run in a new process, one for all studies; return the proofs of each study."""
+    roots = {"bert": finished, **decoders}
+    done = subprocess.run(
+        [sys.executable, "-c", PROOF, *map(str, roots.values())],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()[-len(roots) :]
+    return dict(zip(roots, map(json.loads, lines), strict=True))
 
 
 def study(root: Path, model: Path, methods: dict[str, dict], **changes: object) -> Path:
@@ -72,18 +101,10 @@ def study(root: Path, model: Path, methods: dict[str, dict], **changes: object) 
     return root
 
 
-def proofs(root: Path) -> dict[str, dict]:
-    """Reload every run in a new process."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROOF], cwd=root, env=env, capture_output=True, text=True, check=True
-    )
-    found: dict[str, dict] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
-def test_a_new_process_reproduces_the_predictions_of_all_methods(finished: Path) -> None:
-    found = proofs(finished)
+def test_a_new_process_reproduces_the_predictions_of_all_methods(
+    proofs: dict[str, dict[str, dict]],
+) -> None:
+    found = proofs["bert"]
     assert set(found) == set(METHODS)
     for name, proof in found.items():
         assert proof["largest_difference"] <= 1e-3, name
@@ -92,17 +113,14 @@ def test_a_new_process_reproduces_the_predictions_of_all_methods(finished: Path)
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_a_new_process_reproduces_the_predictions_of_decoders(
-    tmp_path: Path, encoder: Callable[..., Path], kind: str
+    decoders: dict[str, Path], proofs: dict[str, dict[str, dict]], kind: str
 ) -> None:
-    # Neither has a padding token: batches are filled up with the end token.
-    methods = {name: block for name, block in METHODS.items() if name != "adalora"}
-    root = study(tmp_path, encoder(kind), methods)
-    found = proofs(root)
-    assert set(found) == set(methods)
+    found = proofs[kind]
+    assert set(found) == set(METHODS) - {"adalora"}
     for name, proof in found.items():
         assert proof["largest_difference"] <= 1e-3, name
         assert proof["changed"] == 0, name
-    record = json.loads((root / "models/qlora/1/run.json").read_text())
+    record = json.loads((decoders[kind] / "models/qlora/1/run.json").read_text())
     assert record["audit"]["quantized_modules"]
     assert not [name for name in record["audit"]["quantized_modules"] if "score" in name]
     assert record["audit"]["head_dtypes"] == ["float32"]
@@ -177,15 +195,7 @@ def test_weights_that_were_changed_are_found_out(finished: Path) -> None:
     kept = path.read_bytes()
     try:
         save_file({name: -20 * tensor for name, tensor in load_file(path).items()}, path)
-        env = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-m", "fairtune.reload", "lora", "1"],
-            cwd=finished,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = commands.run(reload.main, finished, "lora", "1")
     finally:
         path.write_bytes(kept)
     assert done.returncode == 1
