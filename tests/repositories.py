@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -12,12 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
-from fairtune.preload import owner
+from fairtune.preload import client, owner
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
+RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 
 
@@ -32,12 +35,12 @@ class Repository:
         self.root = root
         self.variables = {owner.RUN: str(owner.find(os.getpid()))} if shares_libraries else {}
 
-    def run(self, *command: str, fails: bool = False) -> str:
-        """Run a command and return all that it printed."""
+    def run(self, *command: str, fails: bool = False, **variables: str) -> str:
+        """Run a command, with more in its environment, and return all that it printed."""
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=environment() | self.variables,
+            env=environment() | self.variables | variables,
             capture_output=True,
             text=True,
             check=False,
@@ -46,15 +49,32 @@ class Repository:
         assert bool(done.returncode) == fails, printed
         return printed
 
-    def dvc(self, *words: str, fails: bool = False) -> str:
+    def dvc(self, *words: str, fails: bool = False, **variables: str) -> str:
         """Run DVC."""
-        return self.run(sys.executable, "-m", "dvc", *words, fails=fails)
+        return self.run(sys.executable, "-m", "dvc", *words, fails=fails, **variables)
+
+    def status(self, *targets: str) -> dict[str, Any]:
+        """Return what DVC finds changed in the stages, as `dvc status --json` prints it.
+
+        It is asked in this process: one of its own takes longer to begin than to answer.
+        """
+        with contextlib.chdir(self.root), Repo() as repo:
+            found: dict[str, Any] = repo.status(targets=list(targets) or None)
+        return found
+
+    def encode(self) -> list[str]:
+        """Reproduce up to the token cache, where no training follows; return the stages that ran.
+
+        Nor is the process started that trainings would be forked from.
+        """
+        printed = self.dvc("repro", "encode", **{client.SWITCH: "0"})
+        return RUNNING.findall(printed)
 
     def repro(self, *, fails: bool = False) -> list[str]:
         """Reproduce the pipeline; return the stages that ran, in order."""
         # The report and the notebook have tests of their own.
         printed = self.dvc("repro", "compare", "score", fails=fails)
-        return re.findall(r"^Running stage '([^']+)'", printed, flags=re.MULTILINE)
+        return RUNNING.findall(printed)
 
     def edit(self, key: str, value: object) -> None:
         """Set a dotted key of params.yaml."""

@@ -45,7 +45,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
 
 
 def words_of(changes: object) -> set[str]:
-    """Return the words by which `dvc status --json` says what became of outs and deps."""
+    """Return the words by which `dvc status` says what became of outs and deps."""
     if isinstance(changes, dict):
         return set().union(*map(words_of, changes.values()))
     return {str(changes)}
@@ -85,9 +85,9 @@ def test_a_clone_is_up_to_date_and_computes_every_figure_anew_without_training(
     far = Repository(tmp_path / "far")
     assert not (far.root / "models").exists()
     assert "Running stage" not in far.dvc("repro", "--allow-missing", "--dry", *LATER)
-    assert json.loads(far.dvc("status", "--json", *LATER)) == {}
+    assert far.status(*LATER) == {}
     # What DVC's cache holds is not there; nothing is new or modified.
-    changed = json.loads(far.dvc("status", "--json", "subset", "encode", "train", "record"))
+    changed = far.status("subset", "encode", "train", "record")
     seen = set().union(*(words_of(part) for stage in changed.values() for part in stage))
     assert seen == {"deleted", "not in cache"}
     for file in far.root.glob("metrics/*.json"):

@@ -333,7 +333,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     noted = "    import os; open('parents', 'a').write(f'{os.getppid()}\\n')\n"
     text = text.replace(LOADS, noted + LOADS)
     stage.write_text(text)
-    made.dvc("repro", "encode")
+    made.encode()
     return made
 
 
