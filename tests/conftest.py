@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # Before Transformers and the rest are imported: they read these then.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,23 +19,27 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["GOMP_SPINCOUNT"] = "10000"
 
-from tests import tiny
+from tests import repositories, tiny
 
 # The files that take longest, by their processor time, begin first: a file's tests run on one
 # worker, as they share what they made, and the short ones fill up what is left at the end.
 LONGEST = (
     "test_pipeline",
-    "test_errors",
-    "test_origins",
+    "test_methods",
     "test_parallel",
     "test_preload",
+    "test_origins",
+    "test_errors",
     "test_training",
+    "test_scaling",
     "test_models",
     "test_reload",
-    "test_methods",
-    "test_scaling",
     "test_typeset",
+    "test_layout",
+    "test_quiet",
     "test_acceleration",
+    "test_page",
+    "test_experiments",
 )
 
 
@@ -77,3 +82,18 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return made[key]
 
     return of
+
+
+@pytest.fixture(scope="session")
+def encoded(tmp_path_factory: pytest.TempPathFactory) -> repositories.Repository:
+    """A clone in which all before the trainings has run, made once for all workers: copy it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    root, made = base / "encoded-repository", base / "encoded-repository.made"
+    with FileLock(base / "encoded-repository.lock"):
+        if not made.exists():
+            root.mkdir()
+            repositories.encoded(root)
+            made.touch()
+    return repositories.Repository(root)

@@ -13,14 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from fairtune.preload import client, owner
+from tests import tiny
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
 RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
+# Two methods that train in a moment.
+METHODS = {
+    "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
+    "ia3": {"learning_rate": 0.01, "adapter": "ia3", "targets": ["key"]},
+}
 FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 
 
@@ -58,6 +63,8 @@ class Repository:
 
         It is asked in this process: one of its own takes longer to begin than to answer.
         """
+        from dvc.repo import Repo
+
         with contextlib.chdir(self.root), Repo() as repo:
             found: dict[str, Any] = repo.status(targets=list(targets) or None)
         return found
@@ -70,10 +77,10 @@ class Repository:
         printed = self.dvc("repro", "encode", **{client.SWITCH: "0"})
         return RUNNING.findall(printed)
 
-    def repro(self, *, fails: bool = False) -> list[str]:
-        """Reproduce the pipeline; return the stages that ran, in order."""
+    def repro(self, *targets: str, fails: bool = False) -> list[str]:
+        """Reproduce the pipeline, or up to some stages; return the stages that ran, in order."""
         # The report and the notebook have tests of their own.
-        printed = self.dvc("repro", "compare", "score", fails=fails)
+        printed = self.dvc("repro", *(targets or ("compare", "score")), fails=fails)
         return RUNNING.findall(printed)
 
     def edit(self, key: str, value: object) -> None:
@@ -126,6 +133,16 @@ def clone(root: Path, *, pipeline: str | None = None, shares_libraries: bool = F
     made = Repository(root, shares_libraries=shares_libraries)
     made.run("git", "init", "-q")
     made.commit("a tiny study")
+    return made
+
+
+def encoded(root: Path) -> Repository:
+    """Make a clone of a pipeline that ends with `record`, and run all before the trainings."""
+    tiny.write_encoder(root / "encoder")
+    tiny.write_study(root, {"methods": METHODS})
+    pipeline = (ROOT / "dvc.yaml").read_text()
+    made = clone(root, pipeline=pipeline[: pipeline.index("  score:")])
+    made.encode()
     return made
 
 

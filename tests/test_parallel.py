@@ -12,31 +12,12 @@ import pytest
 
 from fairtune import parallel
 from fairtune.core.errors import UserError
-from tests import tiny
-from tests.repositories import ROOT, Repository, clone, copy, environment, inside, until
+from tests.repositories import Repository, copy, environment, inside, until
 
-METHODS = {
-    "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
-    "ia3": {"learning_rate": 0.01, "adapter": "ia3", "targets": ["key"]},
-}
-# The rest of the pipeline has tests of its own: here it ends with `record`.
-AFTER = "  score:"
 HELD = "LIBRARIES = "
 """What is imported once for all trainings."""
 BEGUN = "        manifest = files.read_json("
 """A line of the stage `train`, within the folder that it fills, before which a test waits."""
-
-
-@pytest.fixture(scope="module")
-def encoded(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A clone in which all before the trainings has run."""
-    root = tmp_path_factory.mktemp("encoded")
-    pipeline = (ROOT / "dvc.yaml").read_text()
-    tiny.write_encoder(root / "encoder")
-    tiny.write_study(root, {"methods": METHODS})
-    made = clone(root, pipeline=pipeline[: pipeline.index(AFTER)])
-    made.encode()
-    return made
 
 
 @pytest.fixture

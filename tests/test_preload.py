@@ -20,7 +20,7 @@ from fairtune.core.errors import UserError
 from fairtune.preload import owner
 from fairtune.preload.surroundings import differing, fixed, surroundings
 from tests import tiny
-from tests.repositories import ROOT, Repository, clone, environment, inside, until
+from tests.repositories import ROOT, Repository, copy, environment, inside, until
 
 pytestmark = pytest.mark.skipif(not owner.can_watch(), reason="Linux alone")
 
@@ -309,31 +309,20 @@ print(*sorted(late & {"torch", "transformers", "peft", "accelerate", "datasets"}
     assert done.stdout == "end\n", done.stdout + done.stderr
 
 
-METHODS = {
-    "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
-    "ia3": {"learning_rate": 0.01, "adapter": "ia3", "targets": ["key"]},
-}
-
-
 LOADS = "    study = origins.pinned(params.load())\n"
 """A line of the stage `train`, before which a test has it do more."""
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    root = tmp_path_factory.mktemp("preload")
-    pipeline = (ROOT / "dvc.yaml").read_text()
-    tiny.write_encoder(root / "encoder")
-    tiny.write_study(root, {"methods": METHODS})
-    made = clone(root, pipeline=pipeline[: pipeline.index("  score:")])
+def repository(encoded: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    made = copy(encoded, tmp_path_factory.mktemp("preload"))
     # The number of the process that each training was forked from.
-    stage = root / "stages/train.py"
+    stage = made.root / "stages/train.py"
     text = stage.read_text()
     assert LOADS in text
     noted = "    import os; open('parents', 'a').write(f'{os.getppid()}\\n')\n"
     text = text.replace(LOADS, noted + LOADS)
     stage.write_text(text)
-    made.encode()
     return made
 
 
