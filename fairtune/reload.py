@@ -52,7 +52,7 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
     run = read_training(name, seed)
     manifest = read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
     rows = token_cache.read(paths.ENCODED / "test.parquet")
-    if rows.row_ids != run.predictions.row_ids:
+    if (rows.row_ids, rows.groups) != (run.predictions.row_ids, run.predictions.groups):
         raise UserError(
             f"{paths.training_folder(name, seed)}: tested on other rows; run `dvc repro`"
         )

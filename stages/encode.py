@@ -61,7 +61,8 @@ def read_rows(split: str) -> dict[str, list[Any]]:
 def write_split(folder: Path, split: str, rows: dict[str, list[Any]], ids: list[list[int]]) -> str:
     """Write the token cache of one split; return its hash."""
     path = folder / f"{split}.parquet"
-    token_cache.write(path, row_ids=rows["row_id"], labels=rows["label"], ids=ids)
+    row_ids, labels, groups = rows["row_id"], rows["label"], rows.get("group")
+    token_cache.write(path, row_ids=row_ids, labels=labels, ids=ids, groups=groups)
     return token_cache.read(path).sha256()
 
 

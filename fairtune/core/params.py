@@ -58,6 +58,9 @@ class Data(Section):
     label_column: str = "label"
     """Column that holds the class: a string or a whole number. In CSV and TSV files labels are
     text (01 and 1 are two classes), but 1.0 is 1."""
+    group_column: str | None = None
+    """Column that names what rows were drawn together, such as a film, an author or a patient: no
+    group is in two splits; null takes each row as drawn on its own."""
     label_names: list[str] | None = None
     """Names to show for the classes, in the sorted order of their labels; null shows the labels."""
     where: dict[str, str | int | bool] = Field(default_factory=dict)
@@ -124,6 +127,9 @@ class Train(Section):
     """Share of the steps over which the learning rate rises to its peak."""
     schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     """Course of the learning rate after the warm-up."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Weights of the classes in the loss; balanced: training rows / (classes * those of the class),
+    so that a rare class counts as much as a common one (King and Zeng, 2001)."""
     weight_decay: float = Field(default=0.0, ge=0.0)
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = Field(default=1.0, gt=0.0)

@@ -6,11 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from datasets import ClassLabel, Dataset, Features, Value
 
 from fairtune.core.errors import UserError
-from fairtune.data.corpus import COLUMNS
+from fairtune.data.corpus import COLUMNS, GROUP
 
 # A match begins where white space does, so that a long run of blanks is walked through once.
 BREAK = re.compile(r"(?<!\s)\s*(?:<br\s*/?>\s*)+", flags=re.IGNORECASE)
@@ -47,7 +48,8 @@ def clean(
 ) -> tuple[dict[str, Dataset], dict[str, Dropped]]:
     """Treat HTML line breaks as white space and drop empty, repeated and contradictory rows.
 
-    Copies are looked for across all the splits given: a text never stands in two of them.
+    Copies are looked for across all the splits given: a text never stands in two of them. Of
+    copies in several groups the first stays, in its group.
 
     Returns:
         What is left of each split, maybe nothing, and what was dropped of it.
@@ -55,21 +57,22 @@ def clean(
     Raises:
         UserError: fewer than two classes are left, or the names given are too few or too many.
     """
+    columns = (*COLUMNS, *(name for name in next(iter(corpus.values())).features if name == GROUP))
     rows = [
-        (split, row_id, _spaced(text or ""), label)
+        (split, row_id, _spaced(text or ""), label, group)
         for split, part in corpus.items()
-        for row_id, text, label in zip(*(part[name][:] for name in COLUMNS), strict=True)
+        for row_id, text, label, *group in zip(*(part[name][:] for name in columns), strict=True)
     ]
     seen: dict[str, set[str]] = {}
-    for _, _, text, label in rows:
+    for _, _, text, label, _ in rows:
         if text and label is not None:
             seen.setdefault(text, set()).add(label)
     labels = sorted({label for of_text in seen.values() for label in of_text}, key=_natural)
     names = _names(labels, label_names)
     numbers = {label: number for number, label in enumerate(labels)}
-    kept: dict[str, list[tuple[str, str, int]]] = {split: [] for split in corpus}
+    kept: dict[str, list[tuple[Any, ...]]] = {split: [] for split in corpus}
     dropped = {split: Counter(empty=0, duplicates=0, contradictions=0) for split in corpus}
-    for split, row_id, text, label in rows:
+    for split, row_id, text, label, group in rows:
         if not text or label is None:
             dropped[split]["empty"] += 1
         elif text not in seen:
@@ -78,8 +81,8 @@ def clean(
             dropped[split]["contradictions"] += 1
         else:
             del seen[text]
-            kept[split].append((row_id, text, numbers[label]))
-    pools = {split: _pool(part, names) for split, part in kept.items()}
+            kept[split].append((row_id, text, numbers[label], *group))
+    pools = {split: _pool(part, columns, names) for split, part in kept.items()}
     return pools, {split: Dropped(**counts) for split, counts in dropped.items()}
 
 
@@ -88,13 +91,10 @@ def _spaced(text: str) -> str:
     return (BREAK.sub(" ", text) if "<" in text else text).strip()
 
 
-def _pool(rows: list[tuple[str, str, int]], names: list[str]) -> Dataset:
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    kinds = (Value("string"), Value("string"), ClassLabel(names=names))
-    return Dataset.from_dict(
-        dict(zip(COLUMNS, columns, strict=True)),
-        features=Features(dict(zip(COLUMNS, kinds, strict=True))),
-    )
+def _pool(rows: list[tuple[Any, ...]], columns: tuple[str, ...], names: list[str]) -> Dataset:
+    cells = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in columns]
+    kinds = dict.fromkeys(columns, Value("string")) | {"label": ClassLabel(names=names)}
+    return Dataset.from_dict(dict(zip(columns, cells, strict=True)), features=Features(kinds))
 
 
 def _names(labels: list[str], names: list[str] | None) -> list[str]:

@@ -1,13 +1,13 @@
 """Read labelled texts from a file, a folder, a package or the Hub.
 
 A corpus is a `datasets.Dataset` with the columns row_id (string), text (string) and label: a
-string as read, a ClassLabel once cleaned (`fairtune.data.cleaning`).
+string as read, a ClassLabel once cleaned (`fairtune.data.cleaning`). Where `data.group_column` is
+set, it has the column group (string) too.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from fairtune.core.errors import UserError
 from fairtune.core.params import Data
 from fairtune.core.sources import local_path, reading
 from fairtune.data import delimited, hub, json_records
+from fairtune.data.cells import name, short, written_group, written_label
 from fairtune.data.compression import PACKED, inner_name
 from fairtune.data.table import Table, check_columns, wanted
 
 READERS = {".csv": ",", ".tsv": "\t", ".jsonl": None, ".json": None, ".parquet": None}
 """Endings that are read, with the separator of those that have one."""
 COLUMNS = ("row_id", "text", "label")
-# Numbers as CSV files write them.
-WHOLE = re.compile(r"([+-]?[0-9]+)\.0*")
-FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
+GROUP = "group"
+"""A further column, of string, where `data.group_column` is set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +56,22 @@ def read_part(data: Data, split: str) -> Part:
     kept = _matching(table, data)
     texts = _texts(table, data, kept)
     ids = [f"{split}/{row}" for row in kept]
-    columns = {"row_id": ids, "text": texts, "label": _labels(table, data, kept)}
-    features = Features(dict.fromkeys(COLUMNS, Value("string")))
+    columns: dict[str, list[Any]] = {
+        "row_id": ids, "text": texts, "label": _labels(table, data, kept)
+    }  # fmt: skip
+    if data.group_column is not None:
+        columns[GROUP] = _groups(table, data, kept, columns)
+    features = Features(dict.fromkeys(columns, Value("string")))
     try:
         rows = Dataset.from_dict(columns, features=features)
     except UnicodeEncodeError as error:
-        row = next(row for row, text in zip(kept, texts, strict=True) if _broken(text))
+        row, column = next(
+            (row, column) for column, cells in columns.items()
+            for row, cell in zip(kept, cells, strict=True) if _broken(cell)
+        )  # fmt: skip
         raise UserError(
-            f"data.source: '{data.source}': {table.place(row)}: the text holds half of a surrogate "
-            "pair, which is no character; mend it"
+            f"data.source: '{data.source}': {table.place(row)}: the {column} holds half of a "
+            "surrogate pair, which is no character; mend it"
         ) from error
     return Part(rows=rows, read=len(table))
 
@@ -173,7 +180,7 @@ def _texts(table: Table, data: Data, kept: list[int]) -> list[str | None]:
         if not isinstance(cells[row], str | None):
             raise UserError(
                 f"data.text_column: '{data.text_column}' of '{data.source}' holds "
-                f"{_short(cells[row])} in {table.place(row)}, not text"
+                f"{short(cells[row])} in {table.place(row)}, not text"
             )
     return [cells[row] for row in kept]
 
@@ -185,7 +192,7 @@ def _labels(table: Table, data: Data, kept: list[int]) -> list[str | None]:
         # Rows without a label carry -1 in the Hub's format.
         names = table.classes
         return [None if (n := cells[row]) is None or n < 0 else names[n] for row in kept]
-    label = _written_label if table.as_text else _label
+    label = written_label if table.as_text else name
     labels: list[str | None] = []
     for row in kept:
         try:
@@ -193,37 +200,33 @@ def _labels(table: Table, data: Data, kept: list[int]) -> list[str | None]:
         except ValueError:
             raise UserError(
                 f"data.label_column: '{data.label_column}' of '{data.source}' holds "
-                f"{_short(cells[row])} in {table.place(row)}; a class is a string or a whole number"
+                f"{short(cells[row])} in {table.place(row)}; a class is a string or a whole number"
             ) from None
     return labels
 
 
-def _written_label(cell: str) -> str | None:
-    """Return a label of a file without types; 1.0 is how a column with gaps writes 1."""
-    label = cell.strip()
-    if whole := WHOLE.fullmatch(label):
-        return whole[1]
-    if FRACTION.fullmatch(label):
-        raise ValueError
-    return label or None
+def _groups(table: Table, data: Data, kept: list[int], columns: dict[str, list[Any]]) -> list[str]:
+    """Return the groups as text; '' of rows that have no text or no label, and so are dropped.
 
-
-def _label(value: Any) -> str | None:
-    """Return a label of a source with types: 1, 1.0 and '1' are the same class."""
-    match value:
-        case None:
-            return None
-        case bool() | str():
-            return str(value).strip() or None
-        case int():
-            return str(value)
-        case float() if value.is_integer():
-            return str(int(value))
-        case float() if value != value:  # not a number: a gap in a column of numbers
-            return None
-    raise ValueError
-
-
-def _short(value: Any) -> str:
-    words = repr(value)
-    return words if len(words) <= 60 else f"{words[:60]} ..."
+    Raises:
+        UserError: a row has no group, or what cannot name one.
+    """
+    cells = table.columns[str(data.group_column)]
+    group = written_group if table.as_text else name
+    groups = []
+    where = f"data.group_column: '{data.group_column}' of '{data.source}'"
+    for row, text, label in zip(kept, columns["text"], columns["label"], strict=True):
+        try:
+            found = group(cells[row])
+        except ValueError:
+            raise UserError(
+                f"{where} holds {short(cells[row])} in {table.place(row)}; a group is a string or "
+                "a whole number"
+            ) from None
+        if found is None and label is not None and (text or "").strip():
+            raise UserError(
+                f"{where} is empty in {table.place(row)}; name the group of each row, one of its "
+                "own where it was drawn alone, or leave the row out"
+            )
+        groups.append(found or "")
+    return groups

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from fairtune.core.errors import UserError
 from fairtune.core.params import Data, Subset
 from fairtune.core.paths import SPLITS
+from fairtune.data import groups
 from fairtune.data.cleaning import Dropped, clean
-from fairtune.data.corpus import Part, read_part
+from fairtune.data.corpus import COLUMNS, GROUP, Part, read_part
+from fairtune.data.shares import shares
 
 # A class of so few rows is rare. Where most are, a label is hardly a class.
 RARE = 2
@@ -36,20 +38,34 @@ class Splits:
     filtered: int
     """Rows left out as `data.where` asks."""
     dropped: Dropped
+    shared: int = 0
+    """Rows left out because their group has rows in the test split of its own."""
     doubt: str | None = None
     """What speaks against the labels being classes."""
 
     @property
     def left(self) -> int:
         """Rows that could be drawn."""
-        return self.read - self.filtered - self.dropped.rows
+        return self.read - self.filtered - self.dropped.rows - self.shared
 
     def account(self) -> str:
         """Return where all rows of the source went, in words."""
         filtered = f", {self.filtered:,} not as data.where asks" if self.filtered else ""
         dropped = f", {self.dropped} dropped" if self.dropped.rows else ""
-        drawn = ", ".join(f"{len(rows):,} {name}" for name, rows in self.named().items())
-        return f"{self.read:,} rows read{filtered}{dropped}, {self.left:,} left: {drawn} drawn"
+        shared = f", {self.shared:,} in groups of test rows left out" if self.shared else ""
+        drawn = ", ".join(
+            f"{len(rows):,} {name}"
+            + (f" ({groups.number_of(rows):,} groups)" if self.grouped else "")
+            for name, rows in self.named().items()
+        )
+        return (
+            f"{self.read:,} rows read{filtered}{dropped}{shared}, {self.left:,} left: {drawn} drawn"
+        )
+
+    @property
+    def grouped(self) -> bool:
+        """Whether the rows were drawn in groups."""
+        return GROUP in self.train.features
 
     def named(self) -> dict[str, Dataset]:
         """Return the three by name."""
@@ -83,12 +99,19 @@ def draw(corpus: Mapping[str, Part], data: Data, subset: Subset) -> Splits:
     sizes[test_split] |= {"test": subset.test}
     sizes[data.split] |= {"validation": subset.validation, "train": subset.train}
     parts: dict[str, Dataset] = {}
-    for split, pool in pools.items():
+    shared = 0
+    # The test rows come first, as their groups are left out of the others.
+    for split in dict.fromkeys([test_split, *pools] if data.group_column else pools):
         where = f"split '{split}' of '{data.source}'"
         where += f" after dropping {dropped[split]}" if dropped[split].rows else ""
-        if not len(pool):
+        if not len(pools[split]):
             key = "split" if split == data.split else "test_split"
             raise UserError(f"data.{key}: {where} has no rows left; {_remedy(dropped[split])}")
+        pool = pools[split]
+        if data.group_column and parts:
+            pool = groups.apart(pool, parts["test"], where=where)
+            shared = len(pools[split]) - len(pool)
+            where += f" without {shared:,} rows in groups of test rows" if shared else ""
         try:
             parts |= divide(pool, sizes[split], seed=subset.seed, where=where)
         except UserError as error:
@@ -99,6 +122,7 @@ def draw(corpus: Mapping[str, Part], data: Data, subset: Subset) -> Splits:
         read=read,
         filtered=read - sum(map(len, rows.values())),
         dropped=functools.reduce(Dropped.__add__, dropped.values()),
+        shared=shared,
         doubt=doubt,
     )
 
@@ -131,13 +155,18 @@ def divide(
 ) -> dict[str, Dataset]:
     """Draw disjoint sets of these sizes that hold the classes in the pool's proportions.
 
+    Where the rows are in groups, no group is in two sets. One set alone parts no group.
+
     Raises:
-        UserError: the pool has too few rows, or too few of one class.
+        UserError: the pool has too few rows or groups, or too few of one class.
     """
     labels = np.array(pool["label"][:])
     names = pool.features["label"].names
     left = np.bincount(labels, minlength=len(names))
     _check(left, names, sizes, where=where)
+    if GROUP in pool.features and len(sizes) > 1:
+        drawn = groups.draw(labels, pool[GROUP][:], sizes, names=names, seed=seed, where=where)
+        return {name: pool.select(rows) for name, rows in drawn.items()}
     generator = np.random.default_rng(seed)
     queues = [generator.permutation(np.flatnonzero(labels == label)) for label in range(len(names))]
     parts = {}
@@ -148,20 +177,6 @@ def divide(
         left = left - share
         parts[name] = pool.select(generator.permutation(rows))
     return parts
-
-
-def shares(left: NDArray[np.int64], size: int, *, later: int) -> NDArray[np.int64]:
-    """Return how many rows of each class a set of this size gets, by largest remainder.
-
-    Each class gets one row at least, and keeps one for each of the sets drawn `later`.
-    """
-    exact = size * left / left.sum()
-    counts: NDArray[np.int64] = np.clip(np.floor(exact).astype(np.int64), 1, left - later)
-    while gap := size - int(counts.sum()):
-        step = 1 if gap > 0 else -1
-        free = counts < left - later if gap > 0 else counts > 1
-        counts[np.where(free, step * (exact - counts), -np.inf).argmax()] += step
-    return counts
 
 
 def _check(
@@ -188,10 +203,11 @@ def _check(
 
 
 def content_hash(rows: Dataset) -> str:
-    """Return the SHA-256 of a split's ids, texts and labels, in order."""
+    """Return the SHA-256 of a split's ids, texts, labels and groups, in order."""
     digest = hashlib.sha256()
-    for row_id, text, label in zip(rows["row_id"], rows["text"], rows["label"], strict=True):
-        digest.update(f"{row_id}\x1f{text}\x1f{label}\x1e".encode())
+    columns = [rows[name] for name in (*COLUMNS, GROUP) if name in rows.features]
+    for cells in zip(*columns, strict=True):
+        digest.update(("\x1f".join(map(str, cells)) + "\x1e").encode())
     return digest.hexdigest()
 
 
@@ -201,9 +217,10 @@ def manifest(splits: Splits, data: Data, subset: Subset) -> dict[str, Any]:
     names: list[str] = splits.train.features["label"].names
     counts = {name: Counter(rows["label"]) for name, rows in parts.items()}
     hashes = {name: content_hash(rows) for name, rows in parts.items()}
+    # The separator says how the file is written, and nothing of the rows.
+    unsaid = {"separator"} if splits.grouped else {"separator", "group_column"}
     return {
-        # The separator says how the file is written, and nothing of the rows.
-        "source": data.model_dump(exclude={"separator"}),
+        "source": data.model_dump(exclude=unsaid),
         "seed": subset.seed,
         "labels": names,
         "dropped": asdict(splits.dropped),
@@ -211,6 +228,7 @@ def manifest(splits: Splits, data: Data, subset: Subset) -> dict[str, Any]:
         "splits": {
             name: {
                 "rows": len(rows),
+                **({"groups": groups.number_of(rows)} if splits.grouped else {}),
                 "label_counts": {label: counts[name][n] for n, label in enumerate(names)},
                 "sha256": hashes[name],
                 "row_ids": list(rows["row_id"]),

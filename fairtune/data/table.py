@@ -40,7 +40,8 @@ class Table:
 
 def wanted(data: Data) -> list[str]:
     """Return the columns that a study needs, each once."""
-    return list(dict.fromkeys([data.text_column, data.label_column, *data.where]))
+    groups = [data.group_column] if data.group_column is not None else []
+    return list(dict.fromkeys([data.text_column, data.label_column, *groups, *data.where]))
 
 
 def check_columns(known: list[str], data: Data, *, source: str) -> None:
@@ -50,6 +51,8 @@ def check_columns(known: list[str], data: Data, *, source: str) -> None:
         UserError: names the key and the columns that are there.
     """
     keys = {"text_column": data.text_column, "label_column": data.label_column}
+    if data.group_column is not None:
+        keys["group_column"] = data.group_column
     for key, column in [*keys.items(), *(("where", column) for column in data.where)]:
         if column not in known:
             raise UserError(

@@ -21,6 +21,8 @@ class Predictions:
     """Softmax outputs, shape (rows, classes)."""
     tokens: NDArray[np.int64]
     """Tokens of each row after truncation, shape (rows,)."""
+    groups: list[str] | None = None
+    """Group of each row, where rows were drawn in groups."""
 
     @property
     def predicted(self) -> NDArray[np.int64]:

@@ -33,6 +33,8 @@ SCHEMA = pa.schema(
         ("probabilities", pa.list_(pa.float32())),
     ]
 )
+GROUP = pa.field("group", pa.string())
+"""A further column, last, where rows were drawn in groups."""
 # Git keeps these files for ever: half as large as by default (500 rows of two classes: 6.6 KB).
 # Row ids and probabilities are all different, so that a dictionary of them only adds.
 SMALL: dict[str, Any] = {
@@ -54,7 +56,10 @@ def write_run(
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions as Parquet: row_id, label, predicted, tokens, probabilities."""
+    """Write predictions as Parquet: row_id, label, predicted, tokens, probabilities, maybe group.
+
+    The column of groups is there only where there are groups.
+    """
     rows = predictions.probabilities.astype(np.float32)
     columns = {
         "row_id": predictions.row_ids,
@@ -64,7 +69,11 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         "probabilities": list(rows),
     }
     arrays = [pa.array(columns[field.name], field.type) for field in SCHEMA]
-    pq.write_table(pa.table(arrays, schema=SCHEMA), path, **SMALL)
+    table, options = pa.table(arrays, schema=SCHEMA), SMALL
+    if predictions.groups is not None:
+        table = table.append_column(GROUP, pa.array(predictions.groups, GROUP.type))
+        options = SMALL | {"use_dictionary": [*SMALL["use_dictionary"], GROUP.name]}
+    pq.write_table(table, path, **options)
 
 
 def read_run(method: str, seed: int) -> Run:
@@ -145,7 +154,9 @@ def _made_of(content: Any, history: Any, table: pa.Table, *, place: str, remedy:
 
 
 def _predictions(table: pa.Table, *, place: str, remedy: str) -> Predictions:
-    if not table.schema.equals(SCHEMA) or any(column.null_count for column in table.columns):
+    grouped = GROUP.name in table.schema.names
+    expected = SCHEMA.append(GROUP) if grouped else SCHEMA
+    if not table.schema.equals(expected) or any(column.null_count for column in table.columns):
         raise UserError(f"{place}: its columns are not what this version writes; {remedy}")
     lists = table.column("probabilities").combine_chunks()
     width = np.unique(np.diff(lists.offsets.to_numpy()))
@@ -156,6 +167,7 @@ def _predictions(table: pa.Table, *, place: str, remedy: str) -> Predictions:
         labels=table.column("label").to_numpy().astype(np.int64),
         probabilities=lists.values.to_numpy().reshape(len(table), -1),
         tokens=table.column("tokens").to_numpy().astype(np.int64),
+        groups=table.column(GROUP.name).to_pylist() if grouped else None,
     )
 
 

@@ -20,6 +20,10 @@ SCHEMA = pa.schema(
 )
 
 
+GROUP = pa.field("group", pa.string())
+"""A further column, last, where rows were drawn in groups."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
     """Token ids of one split.
@@ -34,6 +38,8 @@ class Encoded:
     """Ids of all rows, one after another, shape (sum of lengths,)."""
     offsets: NDArray[np.int64]
     """Where each row begins, and the end of the last, shape (rows + 1,)."""
+    groups: list[str] | None = None
+    """Group of each row, where rows were drawn in groups."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
@@ -48,21 +54,28 @@ class Encoded:
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
     def sha256(self) -> str:
-        """Return the hash of ids, labels and tokens, in order."""
-        digest = hashlib.sha256("\n".join(self.row_ids).encode())
+        """Return the hash of ids, groups, labels and tokens, in order."""
+        digest = hashlib.sha256("\n".join([*self.row_ids, *(self.groups or [])]).encode())
         for array in (self.labels, self.tokens, self.offsets):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
 
 def write(
-    path: Path, *, row_ids: Sequence[str], labels: Sequence[int], ids: list[list[int]]
+    path: Path,
+    *,
+    row_ids: Sequence[str],
+    labels: Sequence[int],
+    ids: list[list[int]],
+    groups: Sequence[str] | None = None,
 ) -> None:
-    """Write one split."""
+    """Write one split; the column of groups only where there are groups."""
     table = pa.table(
         [pa.array(row_ids), pa.array(labels, pa.int32()), pa.array(ids, pa.list_(pa.int32()))],
         schema=SCHEMA,
     )
+    if groups is not None:
+        table = table.append_column(GROUP, pa.array(groups, GROUP.type))
     pq.write_table(table, path)
 
 
@@ -73,7 +86,8 @@ def read(path: Path) -> Encoded:
         UserError: the file is missing or is not the token cache.
     """
     table = read_table(path, made_by="encode").combine_chunks()
-    if not table.schema.equals(SCHEMA):
+    grouped = GROUP.name in table.schema.names
+    if not table.schema.equals(SCHEMA.append(GROUP) if grouped else SCHEMA):
         raise UserError(f"{path}: not the token cache; run `dvc repro --force encode`")
     lists = table.column("input_ids").combine_chunks()
     return Encoded(
@@ -81,4 +95,5 @@ def read(path: Path) -> Encoded:
         labels=table.column("label").to_numpy().astype(np.int64),
         tokens=lists.values.to_numpy().astype(np.int32),
         offsets=lists.offsets.to_numpy().astype(np.int64),
+        groups=table.column(GROUP.name).to_pylist() if grouped else None,
     )

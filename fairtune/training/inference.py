@@ -92,6 +92,7 @@ def pick_rows(encoded: Encoded, places: Sequence[int]) -> Encoded:
         labels=encoded.labels[list(places)],
         tokens=np.concatenate(rows),
         offsets=np.cumsum([0, *map(len, rows)]),
+        groups=encoded.groups and [encoded.groups[place] for place in places],
     )
 
 
@@ -104,6 +105,7 @@ def slice_rows(encoded: Encoded, count: int, *, start: int = 0) -> Encoded:
         labels=encoded.labels[start:end],
         tokens=encoded.tokens[offsets[0] : offsets[-1]],
         offsets=offsets - offsets[0],
+        groups=encoded.groups and encoded.groups[start:end],
     )
 
 

@@ -108,4 +108,5 @@ def predict(
         labels=encoded.labels,
         probabilities=found,
         tokens=encoded.lengths,
+        groups=encoded.groups,
     )

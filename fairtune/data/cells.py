@@ -1,0 +1,56 @@
+"""What the cells of a source say: names of classes and of groups, and a cell in a message."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# Numbers as CSV files write them.
+WHOLE = re.compile(r"([+-]?[0-9]+)\.0*")
+FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
+
+
+def written_label(cell: str) -> str | None:
+    """Return a label of a file without types; 1.0 is how a column with gaps writes 1.
+
+    Raises:
+        ValueError: it is a number that is not whole.
+    """
+    label = cell.strip()
+    if FRACTION.fullmatch(label) and not WHOLE.fullmatch(label):
+        raise ValueError
+    return written_group(label)
+
+
+def written_group(cell: str) -> str | None:
+    """Return a group of a file without types: any text, such as 28.11; 1.0 is 1."""
+    group = cell.strip()
+    if whole := WHOLE.fullmatch(group):
+        return whole[1]
+    return group or None
+
+
+def name(value: Any) -> str | None:
+    """Return a label or a group of a source with types: 1, 1.0 and '1' are the same.
+
+    Raises:
+        ValueError: it is no text and no whole number.
+    """
+    match value:
+        case None:
+            return None
+        case bool() | str():
+            return str(value).strip() or None
+        case int():
+            return str(value)
+        case float() if value.is_integer():
+            return str(int(value))
+        case float() if value != value:  # not a number: a gap in a column of numbers
+            return None
+    raise ValueError
+
+
+def short(value: Any) -> str:
+    """Return a cell for a message, cut where it is long."""
+    words = repr(value)
+    return words if len(words) <= 60 else f"{words[:60]} ..."
