@@ -34,6 +34,7 @@ from fairtune.hardware import device  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.runs import token_cache  # noqa: E402
 from fairtune.runs.token_cache import Encoded  # noqa: E402
+from fairtune.training.loop import weigh_classes  # noqa: E402
 from fairtune.training.recording import versions  # noqa: E402
 
 PADDINGS = ("max_length", "longest")
@@ -102,6 +103,7 @@ def train_and_test(
     made = build(
         study.model, method, name=name, labels=labels, device=chosen, seed=seed, steps=steps
     )
+    weigh_classes(made.model, splits["train"], train, chosen)
     with tempfile.TemporaryDirectory() as folder:
         trainer = plain_trainer(
             made.model,

@@ -126,6 +126,7 @@ def fairtune_run(setting: Setting, name: str) -> dict[str, Any]:
 def plain_run(setting: Setting, name: str) -> dict[str, float]:
     """Train one epoch with the Trainer as it comes; its rate does not depend on the epochs."""
     built = setting.build(name)
+    loop.weigh_classes(built.model, setting.rows, setting.train, setting.device)
     longest = int(setting.rows.lengths.max())
     with tempfile.TemporaryDirectory() as scratch:
         trainer = plain_trainer(

@@ -5,6 +5,7 @@
     runs = with_company(make_runs(seeds=(1, 2)), {"lora": [2]})
     runs = make_runs(methods=("full", "dora"), accuracy={"dora": 0.9}, classes=4, rows=2000)
     runs = with_labels(make_runs(classes=3), ["a", "b", "c"])
+    runs = make_runs(groups=50)                          # test rows of 50 films, authors, patients
     write_runs(tmp_path, runs)                           # runs/<method>/<seed>/ as `record` does
     make_tables(runs)                                    # plots/*.json as `compare` writes them
 
@@ -105,6 +106,7 @@ def make_runs(
     gpu: bool = True,
     agreement: float = 0.9,
     seed_spread: float = 0.004,
+    groups: int | None = None,
 ) -> dict[str, list[Run]]:
     """Return a study: method -> one run for each seed, in the order given, as `read_runs` does.
 
@@ -117,6 +119,7 @@ def make_runs(
         gpu: whether a GPU was measured. Without one every GPU counter is None, with the reason.
         agreement: share of what decides a row that all methods and seeds have in common, 0 to 1.
         seed_spread: largest distance of one seed's accuracy from the mean.
+        groups: rows fall into so many groups, in turn; None: they are drawn one by one.
     """
     wanted = accuracy or {}
     offsets = np.linspace(-seed_spread, seed_spread, len(seeds)) if len(seeds) > 1 else [0.0]
@@ -127,7 +130,7 @@ def make_runs(
         runs[method] = [
             _run(method, seed, profile, classes=classes, gpu=gpu, predictions=_predictions(
                 method, seed, accuracy=float(np.clip(mean + offset, 0, 1)), rows=rows,
-                classes=classes, agreement=agreement,
+                classes=classes, agreement=agreement, groups=groups,
             ))
             for seed, offset in zip(seeds, offsets, strict=True)
         ]  # fmt: skip
@@ -205,7 +208,14 @@ def _generator(*parts: str | int) -> np.random.Generator:
 
 
 def _predictions(
-    method: str, seed: int, *, accuracy: float, rows: int, classes: int, agreement: float
+    method: str,
+    seed: int,
+    *,
+    accuracy: float,
+    rows: int,
+    classes: int,
+    agreement: float,
+    groups: int | None,
 ) -> Predictions:
     """Return predictions whose easiest rows are right: exactly round(accuracy * rows) of them."""
     shared, own = _generator("rows", rows, classes), _generator(method, seed)
@@ -223,6 +233,7 @@ def _predictions(
             predicted, ease=ease + 1.3 * own.standard_normal(rows), classes=classes
         ),
         tokens=10 + np.arange(rows, dtype=np.int64) % 400,
+        groups=groups and [f"group-{row % groups:04d}" for row in range(rows)],
     )
 
 

@@ -168,6 +168,10 @@ class Execution(Part):
     """Attention implementation."""
     optimizer: str
     """Optimizer as the Trainer names it."""
+    loss: str | None = None
+    """Loss that was trained on, which the loss curve shows; None in records of old."""
+    class_weights: list[float] | None = None
+    """Weight of each class in the loss; None where all rows count alike."""
 
 
 class Accuracy(Part):

@@ -22,6 +22,7 @@ from fairtune.core.params import Train
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware.device import Choice
 from fairtune.hardware.meter import Meter
+from fairtune.models import class_weights
 from fairtune.models.adapters import work_after_step
 from fairtune.runs.token_cache import Encoded
 from fairtune.training import work
@@ -51,6 +52,8 @@ class Trained:
     tokens: int
     order_sha256: str
     optimizer: str
+    class_weights: list[float] | None
+    """Weight of each class in the loss; None where all rows count alike."""
 
 
 def train_model(
@@ -83,8 +86,10 @@ def train_model(
         label: name of the progress bar.
 
     Raises:
-        UserError: the loss is no longer a number, or the memory does not suffice.
+        UserError: the loss is no longer a number, the memory does not suffice, or classes are to be
+            balanced of which one has no rows.
     """
+    weights = weigh_classes(model, rows, train, device)
     after_step = work_after_step(model)
     mode, note = graphs_mode(train, device, reads_gradients=after_step is not None)
     captured = mode != "off"
@@ -109,7 +114,22 @@ def train_model(
             callbacks=[watch, *([AfterStep(after_step)] if after_step else [])],
         )
         warmed = run_loop(trainer, plan, device, watch)
-    return summed_up(trainer, watch, plan, warmed=warmed, epochs=train.epochs)
+    return summed_up(trainer, watch, plan, warmed=warmed, train=train, weights=weights)
+
+
+def weigh_classes(model: Any, rows: Encoded, train: Train, device: Choice) -> list[float] | None:
+    """Weight the classes in the model's loss where that is asked for; return their weights.
+
+    Raises:
+        UserError: a class has no training rows.
+    """
+    if train.class_weights == "none":
+        return None
+    config = model.config
+    names = [str(config.id2label.get(number, number)) for number in range(config.num_labels)]
+    weights = task.balanced_weights(rows.labels, names)
+    class_weights.install(model, weights, device.torch_device)
+    return weights
 
 
 def forecast(model: Any, plan: RunPlan, train: Train, validated: Encoded | None) -> Forecast:
@@ -173,7 +193,13 @@ def warm_up(model: Any, batches: Iterable[dict[str, torch.Tensor]], device: Choi
 
 
 def summed_up(
-    trainer: FairTrainer, watch: Watch, plan: RunPlan, *, warmed: float | None, epochs: int
+    trainer: FairTrainer,
+    watch: Watch,
+    plan: RunPlan,
+    *,
+    warmed: float | None,
+    train: Train,
+    weights: list[float] | None,
 ) -> Trained:
     """Return what was seen of a finished training."""
     steps = trainer.state.global_step
@@ -188,7 +214,8 @@ def summed_up(
         note=trainer.note if captured < steps else "",
         padded_lengths=sorted({length for _, length in plan.of_shape}),
         padded_tokens=plan.padded_tokens,
-        tokens=int(plan.deal.lengths.sum()) * epochs,
-        order_sha256=plan.deal.order_sha256(plan.collate.encoded.row_ids, epochs),
+        tokens=int(plan.deal.lengths.sum()) * train.epochs,
+        order_sha256=plan.deal.order_sha256(plan.collate.encoded.row_ids, train.epochs),
         optimizer=OPTIMIZER,
+        class_weights=weights,
     )

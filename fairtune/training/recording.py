@@ -84,7 +84,7 @@ def run_record(job: Job, seen: Evidence) -> RunRecord:
         energy=seen.meter.energy(),
         inference=seen.inference,
         audit=seen.built.audit,
-        execution=execution_of_run(seen.built, seen.trained),
+        execution=execution_of_run(seen.built, seen.trained, study.train.class_weights),
         accuracy=accuracy_of_run(seen, by_epoch=study.train.validate_every_epoch),
         shipped_mib=seen.shipped_mib,
         head_sha256=seen.built.head_sha256,
@@ -148,8 +148,8 @@ def time_to_share(curve: Sequence[tuple[float, float]], share: float) -> float |
     return next(seconds for seconds, accuracy in curve if accuracy >= share * best)
 
 
-def execution_of_run(built: Built, trained: Trained) -> Execution:
-    """Return how the training's steps ran."""
+def execution_of_run(built: Built, trained: Trained, class_weights: str) -> Execution:
+    """Return how the training's steps ran, and on which loss."""
     from fairtune.acceleration.attention import name_of
 
     return Execution(
@@ -158,6 +158,8 @@ def execution_of_run(built: Built, trained: Trained) -> Execution:
         note=trained.note,
         attention=name_of(built.model),
         optimizer=trained.optimizer,
+        loss=task.loss_name(class_weights),
+        class_weights=trained.class_weights,
     )
 
 

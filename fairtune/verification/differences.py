@@ -25,6 +25,8 @@ EXECUTION = (
     "train.cuda_graphs",
     "train.allow_busy_gpu",
 )
+# Keys that records of old lack, with what they did.
+BEFORE_THE_KEY = {"train.class_weights": "none"}
 # The machine's share of what `compare` asks to be the same within a study.
 MACHINE = {
     name: read
@@ -95,7 +97,7 @@ def _flat(record: RunRecord) -> dict[str, Any]:
         f"methods.{record.method}" if name == BY_DESIGN else name: section
         for name, section in record.parameters.items()
     }
-    return {
+    return BEFORE_THE_KEY | {
         f"{name}.{key}": value
         for name, section in sections.items()
         for key, value in (section.items() if isinstance(section, Mapping) else [("", section)])
