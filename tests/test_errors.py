@@ -176,6 +176,11 @@ def numbered(rows: int, word: str = "x") -> list[tuple[str, int]]:
     return [(f"{word} {number}", number % 2) for number in range(rows)]
 
 
+def grouped(rows: int, film: Callable[[int], Any]) -> str:
+    lines = (f"text {number},{number % 2},{film(number)}\n" for number in range(rows))
+    return "text,label,film\n" + "".join(lines)
+
+
 def empty_package(path: Path) -> None:
     path.mkdir()
     (path / "__init__.py").touch()
@@ -289,6 +294,40 @@ SUBSET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"data.where": {"sorce": "imdb"}},
         {},
         "data.where: 'reviews.csv' has no column 'sorce'; known: label, text",
+    ),
+    "no group column": (
+        {"data.group_column": "lable"},
+        {},
+        "data.group_column: 'reviews.csv' has no column 'lable'; did you mean 'label'? known: ",
+    ),
+    "a row without a group": (
+        {"data.source": "c.csv", "data.group_column": "film"},
+        {"c.csv": b"text,label,film\nx,a,1\ny,b,\n"},
+        "data.group_column: 'film' of 'c.csv' is empty in line 3; name the group of each row",
+    ),
+    "one group": (
+        {"data.source": "c.csv", "data.group_column": "film"},
+        {"c.csv": grouped(60, lambda n: "Alien")},
+        "data.group_column: split 'train' of 'c.csv' has one group, 'Alien'; each of train, "
+        "validation, test needs one of its own",
+    ),
+    "a class of two groups": (
+        {"data.source": "c.csv", "data.group_column": "film"},
+        {"c.csv": grouped(60, lambda n: n if n % 2 else n % 4)},
+        "data.group_column: the 30 rows of class '0' in split 'train' of 'c.csv' are of 2 groups, "
+        "'0', '2'; each of train, validation, test needs one of its own",
+    ),
+    "a group as big as everything": (
+        {"data.source": "c.csv", "data.group_column": "film"},
+        {"c.csv": grouped(60, lambda n: 0 if n < 50 else n)},
+        "subset.train + subset.validation + subset.test: 24 + 12 + 12 rows are asked for, no group "
+        "in two of them; split 'train' of 'c.csv' has 60 rows in 11 groups of data.group_column, "
+        "the largest of 50, and no way was found: ask for fewer rows",
+    ),
+    "classes for groups": (
+        {"data.group_column": "label"},
+        {},
+        "data.group_column: split 'train' of 'reviews.csv' has 2 groups, 'negative', 'positive'; ",
     ),
     "a filter that keeps nothing": (
         {"data.where": {"label": "imdb"}},

@@ -148,6 +148,14 @@ def test_a_misspelt_key_that_must_be_there_is_named_as_it_is_written(tmp_path: P
         ("methods.lora.learning_rate", 0, "0 is not right; expected greater than 0"),
         ("methods.lora.learning_rate", 2.0, "2.0 is not right; expected less than 1"),
         ("methods.lora.learning_rate", float("nan"), "nan is not right; expected a finite number"),
+        (
+            "train.class_weights",
+            "balance",
+            "train.class_weights: 'balance' is not right; expected 'none' or 'balanced' (did you "
+            "mean 'balanced'?)",
+        ),
+        ("train.class_weights", [1.0, 2.0], "train.class_weights: a list is not right; expected "),
+        ("data.group_colum", "film", "unknown key; did you mean 'group_column'?"),
         ("train.weight_decay", float("inf"), "inf is not right; expected a finite number"),
         ("train.epochs", 0, "train.epochs: 0 is not right; expected at least 1"),
         ("train.epochs", 1.5, "train.epochs: 1.5 is not right; expected a whole number"),

@@ -62,6 +62,11 @@ def draw(
     )
 
 
+def common(one: Dataset, other: Dataset) -> bool:
+    """Return whether rows of two splits are of one group; False where they are in no groups."""
+    return GROUP in one.features and not set(one[GROUP][:]).isdisjoint(other[GROUP][:])
+
+
 def apart(pool: Dataset, test: Dataset, *, where: str) -> Dataset:
     """Return the rows whose group has no test row.
 

@@ -86,7 +86,8 @@ def draw(corpus: Mapping[str, Part], data: Data, subset: Subset) -> Splits:
     """Clean the corpus and draw the three splits.
 
     The test rows are drawn first, then the validation rows: with the same seed, a study of fewer
-    training rows has the same test and validation rows, and its training rows are among the others.
+    training rows has the same test and validation rows, and its training rows are among the others
+    (where rows are in groups, the first alone, as long as there are groups enough).
 
     Raises:
         UserError: the classes or a number of rows are not right, or a split is left empty.
@@ -112,8 +113,10 @@ def draw(corpus: Mapping[str, Part], data: Data, subset: Subset) -> Splits:
             pool = groups.apart(pool, parts["test"], where=where)
             shared = len(pools[split]) - len(pool)
             where += f" without {shared:,} rows in groups of test rows" if shared else ""
+        # A test split whose groups are its own needs no whole groups: more of them tell more.
+        whole = split == data.split or groups.common(pools[split], pools[data.split])
         try:
-            parts |= divide(pool, sizes[split], seed=subset.seed, where=where)
+            parts |= divide(pool, sizes[split], seed=subset.seed, where=where, whole=whole)
         except UserError as error:
             raise UserError(f"{error}; {doubt}") if doubt else error from None
     read = sum(part.read for part in corpus.values())
@@ -151,11 +154,16 @@ def doubtful(pool: Dataset) -> str | None:
 
 
 def divide(
-    pool: Dataset, sizes: dict[str, int], *, seed: int, where: str = "the corpus"
+    pool: Dataset,
+    sizes: dict[str, int],
+    *,
+    seed: int,
+    where: str = "the corpus",
+    whole: bool = True,
 ) -> dict[str, Dataset]:
     """Draw disjoint sets of these sizes that hold the classes in the pool's proportions.
 
-    Where the rows are in groups, no group is in two sets. One set alone parts no group.
+    Where the rows are in groups and these are to be taken `whole`, no group is in two sets.
 
     Raises:
         UserError: the pool has too few rows or groups, or too few of one class.
@@ -164,7 +172,7 @@ def divide(
     names = pool.features["label"].names
     left = np.bincount(labels, minlength=len(names))
     _check(left, names, sizes, where=where)
-    if GROUP in pool.features and len(sizes) > 1:
+    if GROUP in pool.features and whole:
         drawn = groups.draw(labels, pool[GROUP][:], sizes, names=names, seed=seed, where=where)
         return {name: pool.select(rows) for name, rows in drawn.items()}
     generator = np.random.default_rng(seed)
