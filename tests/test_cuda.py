@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ EAGER = {
 }
 # The last batch of 8 is short.
 ROWS = encoded_rows(84, longest=60)
+# Classes of 76 and 8 rows.
+RARE = replace(ROWS, labels=(np.arange(84) % 11 == 0).astype(np.int64))
 STEPS = 4 * 11
 
 
@@ -61,6 +64,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
         precision: str = "fp32",
         kind: str = "bert",
         kernels: str = "fast",
+        class_weights: str = "none",
         change: Callable[[Any], None] = lambda model: None,
         meters: list[Meter] | None = None,
     ) -> tuple[loop.Trained, Any, Any]:
@@ -71,6 +75,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
             precision=precision,
             cuda_graphs=mode,
             kernels=kernels,
+            class_weights=class_weights,
             allow_busy_gpu=True,
         )
         chosen = device.choose(settings)
@@ -96,7 +101,7 @@ def train(encoder: Callable[..., Path]) -> Callable[..., tuple[loop.Trained, Any
             meters.append(meter)
         seen = loop.train_model(
             model,
-            ROWS,
+            ROWS if class_weights == "none" else RARE,
             train=settings,
             learning_rate=method.learning_rate,
             seed=1,
@@ -119,6 +124,20 @@ def test_captured_steps_have_the_loss_curve_of_eager_ones(train: Callable, name:
     curves = [[point["loss"] for point in seen.history] for seen in (eager, captured)]
     assert np.abs(np.subtract(*curves)).max() < 0.002
     assert np.mean(curves[1][-5:]) < np.mean(curves[1][:5])
+
+
+@pytest.mark.parametrize("kernels", ["fast", "stock"])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_classes_are_weighted_in_captured_steps_as_in_eager_ones(
+    train: Callable, name: str, kernels: str
+) -> None:
+    balanced = {"class_weights": "balanced", "kernels": kernels}
+    mode = "on" if kernels == "fast" else "off"
+    eager, captured = train(name, "off", **balanced)[0], train(name, mode, **balanced)[0]
+    assert captured.captured_steps == (captured.steps - 1 if kernels == "fast" else 0)
+    assert captured.class_weights == eager.class_weights == pytest.approx([84 / 152, 84 / 16])
+    curves = [[point["loss"] for point in seen.history] for seen in (eager, captured)]
+    assert np.abs(np.subtract(*curves)).max() < 0.002
 
 
 @pytest.mark.parametrize("name", METHODS)
