@@ -51,7 +51,9 @@ def read_table(path: Path, *, made_by: str) -> pa.Table:
         UserError: the file is missing or is not Parquet; names the stage that makes it.
     """
     try:
-        return pq.read_table(path)
+        # `pq.read_table` would load pyarrow.dataset and pandas, which take longer than the reading.
+        with pq.ParquetFile(path) as file:
+            return file.read()
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run `dvc repro {made_by}`") from None
     except (pa.ArrowInvalid, OSError) as error:
