@@ -13,15 +13,18 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from math import inf
 from typing import Any
 
+from fairtune.analysis import choice as choices
+from fairtune.analysis.choice import Choice
 from fairtune.analysis.formats import NOT_MEASURED, mebibytes, percent, points, seconds
 from fairtune.core import params
-from fairtune.report.accuracy import seeds_note
+from fairtune.report.accuracy import runs_of
 from fairtune.report.markup import plain_text
 from fairtune.report.quiet import note
-from fairtune.report.study import Results, read_results
+from fairtune.report.recommendation import sentences
+from fairtune.report.results import Results, read_results
+from fairtune.report.trainings import seeds_note
 from fairtune.report.wording import capital, methods
 
 FITS, UNCERTAIN, FAILS = "fits", "uncertain", "does not fit"
@@ -53,14 +56,21 @@ class Judgement:
 class Advice:
     """The answer."""
 
-    choice: str | None
+    decision: Choice
+    """As metrics/comparison.json has it, among what keeps the limits."""
     runner_up: str | None
+    """What would be chosen without the choice."""
     nearest: str | None
     """Where none fits: what comes nearest."""
     memory: str
     """Which memory was held against the limit."""
     text: list[str]
     judgements: list[Judgement]
+
+    @property
+    def choice(self) -> str | None:
+        """The method; None where none fits or none can be chosen."""
+        return self.decision.method
 
 
 def judge(results: Results, name: str, limits: Limits) -> Judgement:
@@ -91,40 +101,36 @@ def judge(results: Results, name: str, limits: Limits) -> Judgement:
     return Judgement(method=name, status=status, reasons=reasons, miss=round(max(misses), 4))
 
 
-def order(results: Results, judgements: Sequence[Judgement]) -> list[Judgement]:
-    """Return what may fit, the best first: surely fitting, unbeaten, then cheapest, then by mean.
-
-    The costs are weighed as in the report's recommendation (`fairtune.analysis.costs.weight`).
-    """
-    unbeaten = set(results.unbeaten)
-
-    def key(one: Judgement) -> tuple[bool, bool, float, float]:
-        accuracy = results.metrics[one.method]["accuracy"]
-        weight = results.weight(one.method)
-        weighed = inf if weight is None else weight
-        return (one.status != FITS, one.method not in unbeaten, weighed, -accuracy)
-
-    return sorted((one for one in judgements if one.status != FAILS), key=key)
+def candidates(judgements: Sequence[Judgement]) -> list[str]:
+    """Return what may be chosen: what surely fits, and only where nothing does what may fit."""
+    sure = [one.method for one in judgements if one.status == FITS]
+    return sure or [one.method for one in judgements if one.status == UNCERTAIN]
 
 
 def advise(results: Results, limits: Limits) -> Advice:
-    """Return which method fits, the runner-up, and what the study cannot tell."""
+    """Return which method fits, the runner-up, and what the study cannot tell.
+
+    The choice follows the rule of the report's recommendation, among what keeps the limits.
+    """
     judgements = [judge(results, name, limits) for name in results.names]
-    fitting = order(results, judgements)
+    left = candidates(judgements)
+    choice = results.choice(left)
+    others = results.choice([name for name in left if name != choice.method])
     text = [_memory_note(results)] if not results.memory.on_gpu else []
-    seeds = seeds_note(results) if results.seeds == 1 else ""
+    few = "" if results.about_methods else seeds_note(results)
     nearest = None
-    if fitting:
-        text += _choice(results, fitting)
+    if left:
+        text += sentences(results, choice, _figures)
+        text += _uncertain(judgements, choice) + _runner_up(results, choice, others)
     else:
         nearest = min(judgements, key=lambda one: one.miss).method
         text += _none(judgements, nearest)
     return Advice(
-        choice=fitting[0].method if fitting else None,
-        runner_up=fitting[1].method if len(fitting) > 1 else None,
+        decision=choice,
+        runner_up=others.method,
         nearest=nearest,
         memory=results.memory.name,
-        text=text + [one for one in (note(results), seeds) if one],
+        text=text + [one for one in (note(results), few) if one],
         judgements=judgements,
     )
 
@@ -136,28 +142,28 @@ def _memory_note(results: Results) -> str:
     )
 
 
-def _choice(results: Results, fitting: Sequence[Judgement]) -> list[str]:
-    """Return sentences on the choice, its uncertainty and the runner-up."""
-    best = fitting[0]
-    text = [f"Use {methods([best.method])}: {_figures(results, best.method)}."]
-    if best.status == UNCERTAIN:
-        text.append(f"It is uncertain whether it fits: {best.reasons[0]}.")
-    others = [one.method for one in fitting[1:]]
-    if others:
-        text.append(
-            f"The runner-up is {methods([others[0]])}: {_figures(results, others[0])}. "
-            f"{_between(results, best.method, others[0])}"
-        )
-    ahead = [name for name in others if results.pair(name, best.method).winner == name]
-    if ahead:
-        text.append(f"More accurate, at a higher cost or with less certainty: {methods(ahead)}.")
-    return text
+def _uncertain(judgements: Sequence[Judgement], choice: Choice) -> list[str]:
+    """Return why it is uncertain that the choice keeps the limits, if it is."""
+    return [
+        f"It is uncertain whether it fits: {one.reasons[0]}."
+        for one in judgements
+        if one.method == choice.method and one.status == UNCERTAIN
+    ]
+
+
+def _runner_up(results: Results, choice: Choice, others: Choice) -> list[str]:
+    """Return what would be chosen next, and what the study says of the two."""
+    if not (choice.method and others.method):
+        return []
+    return [
+        f"The runner-up is {methods([others.method])}: {_figures(results, others.method)}. "
+        f"{_between(results, choice.method, others.method)}"
+    ]
 
 
 def _figures(results: Results, name: str) -> str:
     found = results.metrics[name]
     return (
-        f"accuracy {percent(found['accuracy'])} (±{points(found['accuracy_ci95'])}), "
         f"training time {_shown(found['train_seconds'], seconds)}, "
         f"{results.memory.name} {_shown(found[results.memory.key], mebibytes)}"
     )
@@ -168,16 +174,17 @@ def _shown(value: float | None, show: Callable[[float], str]) -> str:
 
 
 def _between(results: Results, first: str, second: str) -> str:
-    """Return what the study says of the accuracies of the two."""
+    """Return what the study says of the scores of the two."""
     pair = results.pair(first, second)
     if pair.winner:
-        gap = points(pair.difference)
-        return f"The study finds {methods([pair.winner])} more accurate, by {gap}."
+        return (
+            f"Of the two, {runs_of(results, pair.winner)} is better, by {points(pair.difference)}."
+        )
     if pair.verdict == "equivalent":
-        return "The study finds their accuracies equivalent."
+        return f"The study finds their {results.scores_name} equivalent."
     return (
-        "The study cannot tell their accuracies apart; it could have detected a difference of "
-        f"{points(pair.detectable)}."
+        f"The study cannot tell their {results.scores_name} apart; it could have detected a "
+        f"difference of {points(pair.detectable)}."
     )
 
 
@@ -188,8 +195,10 @@ def _none(judgements: Sequence[Judgement], nearest: str) -> list[str]:
 
 
 def as_json(advice: Advice) -> dict[str, Any]:
-    """Return the answer for programs."""
-    return asdict(advice)
+    """Return the answer for programs: the fields of the choice, and what is the advice's own."""
+    decision = choices.as_json(advice.decision)
+    own = {key: value for key, value in asdict(advice).items() if key != "decision"}
+    return {"choice": decision.pop("method"), **decision, **own}
 
 
 def arguments(words: Sequence[str] | None = None) -> tuple[Limits, bool]:

@@ -13,8 +13,8 @@ import argparse
 from pathlib import Path
 
 from fairtune.core import params, paths
-from fairtune.report import accuracy, tables
-from fairtune.report.study import Results, read_results
+from fairtune.report import accuracy, tables, trainings
+from fairtune.report.results import Results, read_results
 
 README = Path("README.md")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -33,7 +33,7 @@ def results(found: Results) -> str:
         f"|{'---|' * len(table.header)}",
         *(f"| {' | '.join(row)} |" for row in table.rows),
         "",
-        f"{table.note} {accuracy.seeds_note(found)}",
+        f"{table.note} {trainings.seeds_note(found)}",
         "",
         f"![Test accuracy of each method with its 95% interval]({CHART.as_posix()})",
     ]

@@ -59,7 +59,7 @@ def verify(study: Params, revision: str) -> Answer:
     return Answer(
         revision=revision,
         commit=there.commit,
-        checks=check_all(pairs, rules=study.compare),
+        checks=check_all(pairs),
         left_out={method: seeds for method, seeds in left_out.items() if seeds},
         figures=figures,
         unchecked=unchecked,

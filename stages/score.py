@@ -24,7 +24,8 @@ def main() -> None:
     name = sys.argv[1]
     study.method(name)
     runs = [read_run(name, seed) for seed in study.seeds]
-    files.write_json(paths.METRICS / f"{name}.json", metrics.metrics(runs))
+    found = metrics.metrics(runs, metric=study.compare.metric)
+    files.write_json(paths.METRICS / f"{name}.json", found)
 
 
 if __name__ == "__main__":

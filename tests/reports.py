@@ -71,14 +71,22 @@ def make_manifests(runs: Mapping[str, Sequence[Run]]) -> tuple[dict[str, Any], d
     return subset, {"max_length": 512, "splits": encoded}
 
 
-def evidence_of(runs: dict[str, list[Run]], *, scaling: dict[str, Any] | None = None) -> Evidence:
+def evidence_of(
+    runs: dict[str, list[Run]],
+    *,
+    scaling: dict[str, Any] | None = None,
+    looks: Sequence[int] = (),
+    metric: str = "accuracy",
+) -> Evidence:
     """Return the evidence that these runs lead to."""
-    study = Params.model_validate(make_study(runs))
+    made = make_study(runs)
+    made["compare"] |= {"looks": list(looks), "metric": metric}
+    study = Params.model_validate(made)
     content, tables = compare(runs, rules=study.compare)
     subset, encoded = make_manifests(runs)
     return Evidence(
         study=study,
-        metrics={name: metrics.metrics(of_method) for name, of_method in runs.items()},
+        metrics={name: metrics.metrics(of, metric=metric) for name, of in runs.items()},
         comparison=content,
         records={name: [run.record for run in of_method] for name, of_method in runs.items()},
         subset=subset,

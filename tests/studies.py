@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtune.analysis.estimates import correctness
+from fairtune.analysis.sample import sample_of_runs
 from fairtune.analysis.verdicts import compare_all
 from fairtune.charts.gallery import Tables, tables
 from fairtune.charts.records import Compared
@@ -197,8 +197,7 @@ def write_runs(root: Path, runs: Mapping[str, Sequence[Run]]) -> None:
 
 def make_tables(runs: dict[str, list[Run]]) -> Tables:
     """Return the records of every chart by its name."""
-    correct = {method: correctness(of_method) for method, of_method in runs.items()}
-    verdicts = compare_all(correct, margin=0.01, resamples=1000)
+    verdicts = compare_all(sample_of_runs(runs), margin=0.01, resamples=1000)
     return tables(Compared(runs=runs, verdicts=verdicts, palette=PALETTE, margin=0.01))
 
 

@@ -21,9 +21,22 @@ def said(text: list[str]) -> str:
     return " ".join(text)
 
 
-def test_the_cheapest_of_the_unbeaten_methods_is_chosen_with_a_runner_up() -> None:
+EQUAL = dict.fromkeys(CLEAR, 0.93)
+
+
+def test_the_cheapest_that_is_proved_good_enough_is_chosen_with_a_runner_up() -> None:
+    knobs = {"rows": 20_000, "accuracy": EQUAL, "seeds": (1, 2, 3), "seed_spread": 0.0}
+    found = advise(make_evidence(agreement=0.99, **knobs), Limits())
+    assert (found.choice, found.decision.settled) == ("lora", True)
+    assert set(found.decision.passing) == set(CLEAR)
+    assert found.runner_up not in (None, "lora")
+    assert "We recommend `lora`" in said(found.text)
+
+
+def test_where_nothing_is_proved_the_choice_is_provisional() -> None:
     found = advise(make_evidence(), Limits())
-    assert (found.choice, found.runner_up) == ("lora", "qlora")
+    assert (found.choice, found.decision.settled) == ("full", False)
+    assert "The choice is not settled. Provisionally we take `full`" in said(found.text)
     assert "cannot tell their accuracies apart" in said(found.text)
 
 
@@ -94,7 +107,7 @@ def test_the_command_prints_words_for_people_and_json_for_programs(tmp_path: Pat
     assert human.returncode == 0, human.stderr
     assert human.stdout.startswith("No method fits.")
     machine = json.loads(commands.run(main, tmp_path, "--max-seconds", "16", "--json").stdout)
-    assert machine["choice"] == "lora"
+    assert (machine["choice"], machine["settled"]) == ("lora", False)
     assert {one["method"] for one in machine["judgements"]} == {"full", "lora", "qlora", "ia3"}
 
 

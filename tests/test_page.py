@@ -59,6 +59,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     entries = [{f"plots/{name}.json": about} for name, about in charts().items()]
     document = {"stages": {"compare": {"cmd": "true", "plots": entries}}}
     YAML(typ="safe").dump(document, root / "dvc.yaml")
+    # The axes bear the name of the study's metric.
+    (root / "params.yaml").write_text("compare: {metric: accuracy}\n")
     (root / ".dvc/config").write_text("[core]\n    analytics = false\n    check_update = false\n")
     command(root, "git", "init", "--quiet")
     for made in (study(rows=200, gpu=False), study(rows=300)):

@@ -28,7 +28,7 @@ seeds: [1]
 methods:
   lora: {learning_rate: 0.01, adapter: lora, targets: [query, value], r: 2}
   ia3: {learning_rate: 0.01, adapter: ia3, targets: [key, value]}
-compare: {margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
+compare: {metric: accuracy, margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
 report: {title: A tiny study, author: Nobody}
 """
 LATER = ("compare", "score")

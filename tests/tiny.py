@@ -78,7 +78,7 @@ STUDY: dict[str, Any] = {
         "full": {"learning_rate": 0.001},
         "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query", "value"], "r": 2},
     },
-    "compare": {"palette": ["#112233", "#445566"]},
+    "compare": {"metric": "accuracy", "palette": ["#112233", "#445566"]},
     "report": {"title": "A tiny study", "author": "Nobody"},
 }
 

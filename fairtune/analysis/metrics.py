@@ -1,7 +1,8 @@
 """The flat metrics of one method: few keys, the same in each file, rounded at the source.
 
-A further metric is one entry of `METRICS`: it stands in metrics/<method>.json, in the table of the
-report and the README where it has a heading, and in the chart of accuracy where it is drawn.
+A further metric is one entry of the table: it stands in metrics/<method>.json, in the table of the
+report and the README where it has a heading, and in the chart of accuracy where it is drawn. The
+score that the study decides by (`compare.metric`) comes first, with its interval.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from fairtune.analysis.costs import MEMORY_COUNTERS
-from fairtune.analysis.estimates import AccuracyEstimate, accuracy_estimate, correctness
+from fairtune.analysis.estimates import ScoreEstimate, score_estimate
 from fairtune.analysis.formats import decimals, number
 from fairtune.analysis.quiet import mean
+from fairtune.analysis.sample import sample_of_runs
+from fairtune.analysis.scores import SCORES, Score
 from fairtune.runs.record import Run
 
 Value = float | int | None
@@ -50,13 +53,36 @@ def figure(value: float) -> str:
     return number(value, digits=min(1, decimals(value)))
 
 
-def _estimate(runs: Sequence[Run]) -> AccuracyEstimate:
-    return accuracy_estimate(correctness(runs))
+def _score(score: Score, *, decides: bool) -> tuple[Metric, ...]:
+    """Return the entries of a score; with those of its interval where it has a column."""
 
+    def estimate(runs: Sequence[Run]) -> ScoreEstimate:
+        return score_estimate(sample_of_runs({"": runs}, score=score), "")
 
-def _bounds(runs: Sequence[Run]) -> tuple[float, float]:
-    estimate = _estimate(runs)
-    return estimate.low, estimate.high
+    def bounds(runs: Sequence[Run]) -> tuple[float, float]:
+        found = estimate(runs)
+        return found.low, found.high
+
+    half = f"{score.key}_ci95"
+    value = Metric(  # mean over seeds
+        key=score.key,
+        measure=lambda runs: round(estimate(runs).mean, 4),
+        higher_is_better=True,
+        heading=f"{score.name[0].upper()}{score.name[1:]} (%)" if decides else "",
+        show=hundredths,
+        half_width=half if decides else None,
+        drawn_as=score.name if decides else "",
+        bounds=bounds,
+    )
+    if not decides:
+        return (value,)
+    width = Metric(
+        key=half,
+        measure=lambda runs: round(estimate(runs).half_width, 4),
+        higher_is_better=False,
+        show=hundredths,
+    )
+    return (value, width)
 
 
 def _mean_of(field: str) -> Callable[[Sequence[Run]], Value]:
@@ -64,23 +90,7 @@ def _mean_of(field: str) -> Callable[[Sequence[Run]], Value]:
     return lambda runs: mean([run.record for run in runs], field)
 
 
-METRICS = (
-    Metric(  # share of test rows predicted right, mean over seeds
-        key="accuracy",
-        measure=lambda runs: round(_estimate(runs).mean, 4),
-        higher_is_better=True,
-        heading="Accuracy (%)",
-        show=hundredths,
-        half_width="accuracy_ci95",
-        drawn_as="accuracy",
-        bounds=_bounds,
-    ),
-    Metric(
-        key="accuracy_ci95",
-        measure=lambda runs: round(_estimate(runs).half_width, 4),
-        higher_is_better=False,
-        show=hundredths,
-    ),
+COSTS = (
     Metric(  # adapter and head
         key="trainable_parameters",
         measure=lambda runs: runs[0].record.counts.trainable,
@@ -109,6 +119,27 @@ METRICS = (
 )
 
 
-def metrics(runs: Sequence[Run], *, table: Sequence[Metric] = METRICS) -> Metrics:
-    """Return the metrics of one method over its seeds, None where not measured."""
-    return {metric.key: metric.measure(runs) for metric in table}
+def table(metric: str = "accuracy") -> tuple[Metric, ...]:
+    """Return the metrics of a study that decides by this score: it, accuracy, macro F1, costs."""
+    shown = dict.fromkeys((metric, "accuracy"))
+    rest = [] if "macro_f1" in shown else [_score(SCORES["macro_f1"], decides=False)]
+    scores = [*(_score(SCORES[key], decides=True) for key in shown), *rest]
+    return (*(entry for of_score in scores for entry in of_score), *COSTS)
+
+
+def metrics(
+    runs: Sequence[Run], *, metric: str = "accuracy", extra: Sequence[Metric] = ()
+) -> Metrics:
+    """Return the metrics of one method over its seeds, None where not measured.
+
+    Args:
+        runs: of the method, one a seed.
+        metric: the score that the study decides by.
+        extra: further entries.
+    """
+    return {entry.key: entry.measure(runs) for entry in (*table(metric), *extra)}
+
+
+def costs_of(runs: Sequence[Run]) -> Metrics:
+    """Return the costs of one method over its seeds, None where not measured."""
+    return {entry.key: entry.measure(runs) for entry in COSTS}

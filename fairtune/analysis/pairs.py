@@ -1,176 +1,234 @@
-"""Compare two methods on the same test rows: interval, exact test, equivalence, power."""
+"""Compare methods two by two on the same test rows: intervals of all pairs together, and power.
 
-from dataclasses import dataclass
-from math import sqrt
+The intervals are simultaneous: with probability 1 - alpha all of them hold what they estimate. The
+critical value is that of the largest standardised error over all pairs (max-t: Hothorn, Bretz and
+Westfall 2008, Biometrical J. 50:346), from the paired bootstrap of the rows and normal draws of the
+seeds, so that pairs that share a method, or err on the same rows, cost less than Bonferroni asks.
+Verdict and p follow from the same value: none of the three can contradict another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from math import floor, sqrt
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln, ndtri
+from scipy.special import ndtr, ndtri
 
-from fairtune.analysis.estimates import BoolArray, FloatArray, check_correct, crossed_error
+from fairtune.analysis.crossed import (
+    CrossedError,
+    FloatArray,
+    SeedPart,
+    crossed_error,
+    drawn_variances,
+    reaches,
+    row_variance,
+    seed_part,
+)
+from fairtune.analysis.mcnemar import exact_mcnemar
+from fairtune.analysis.sample import RESAMPLES, Sample, row_shifts
 
 POWER = 0.8
+TIE = 1e-9
+"""Share by which like errors may differ: with one seed they lie on a lattice, and rounding must not
+set interval and p at odds."""
+DRAWS = 4_000  # simulated studies: a power is right within 0.6 points
+TINY = 1e-300
+"""A probability whose normal deviate is still finite."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedComparison:
-    """Two methods on the same test rows; `difference` = accuracy_a - accuracy_b.
+    """Two methods on the same test rows; `difference` = score_a - score_b.
 
-    low, high: interval of the difference at level 1 - alpha. only_a, only_b: discordant pairs (a
-    right and b wrong, and the reverse), summed over seeds. mcnemar_p: exact test on the shared
-    rows, of these trained models. p_value: the p behind a verdict (`mcnemar_p` with one seed; with
-    several it also covers other seeds). equivalence_p: TOST at ±margin. detectable: smallest true
-    difference that a study with this standard error finds with 80% power.
-    seeds == 1 means that seed-to-seed variation is not covered by any of these.
+    low, high: simultaneous interval at level 1 - alpha. inner_low, inner_high: the same at level
+    1 - 2 alpha, which equivalence is read from. only_a, only_b: discordant pairs (a right and b
+    wrong, and the reverse), summed over seeds. mcnemar_p: exact test on the shared rows, of these
+    trained models alone, for accuracy and rows without groups; else None. p_value: of no
+    difference, adjusted over all pairs. equivalence_p: of a difference of the margin or more,
+    adjusted. behind_a: of the hypothesis that b is better by the margin or more, one-sided and not
+    adjusted; behind_b the reverse. detectable: smallest true difference that the verdict finds
+    with 80% power.
     """
 
-    accuracy_a: float
-    accuracy_b: float
+    score_a: float
+    score_b: float
     difference: float
     low: float
     high: float
+    inner_low: float
+    inner_high: float
     standard_error: float
     only_a: int
     only_b: int
-    mcnemar_p: float
+    mcnemar_p: float | None
     p_value: float
     equivalence_p: float
+    behind_a: float
+    behind_b: float
     detectable: float
     margin: float
     alpha: float
     seeds: int
     rows: int
-    how: str
+    covers_seeds: bool
 
 
-def paired_comparison(
-    correct_a: BoolArray,
-    correct_b: BoolArray,
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """All pairs of a study's methods, judged together."""
+
+    sample: Sample
+    margin: float
+    alpha: float = 0.05
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The pairs, in the study's order."""
+        return list(combinations(self.sample.names, 2))
+
+    @cached_property
+    def parts(self) -> dict[str, SeedPart]:
+        """How the trainings of each method differ; all alike where seeds are not covered."""
+        if not self.sample.covers_seeds:
+            return {name: SeedPart(0.0, 0.0, self.sample.seeds) for name in self.sample.names}
+        return {name: seed_part(one) for name, one in self.sample.outcomes.items()}
+
+    @cached_property
+    def errors(self) -> dict[tuple[str, str], CrossedError]:
+        """The error of each difference."""
+        return {pair: self._error(*pair) for pair in self.pairs}
+
+    def _error(self, a: str, b: str) -> CrossedError:
+        sample, names = self.sample, self.sample.names
+        differences = sample.means[names.index(a)] - sample.means[names.index(b)]
+        variance = row_variance(differences, grain=sample.grain)
+        return crossed_error(
+            variance,
+            [sample.outcomes[a], sample.outcomes[b]],
+            fewest=sample.fewest,
+            row_degrees=sample.row_degrees,
+        )
+
+    @cached_property
+    def largest(self) -> FloatArray:
+        """The largest standardised error over all pairs in each resample, from the largest down."""
+        shifts = row_shifts(self.sample, resamples=self.resamples, seed=self.seed)
+        spread = np.sqrt([self.parts[name].variance for name in self.sample.names])
+        random = np.random.default_rng(self.seed + 1)
+        shifts = shifts + spread * random.standard_normal(shifts.shape)
+        order = {name: place for place, name in enumerate(self.sample.names)}
+        most = np.zeros(len(shifts))
+        for (a, b), error in self.errors.items():
+            gap = np.abs(shifts[:, order[a]] - shifts[:, order[b]]) / error.standard
+            np.maximum(most, gap, out=most)
+        return np.sort(most)[::-1]
+
+    def critical(self, level: float) -> float:
+        """The value that the largest error of all pairs exceeds with probability `level`.
+
+        At least that of one pair alone: where methods answer nearly all rows alike, resamples
+        hardly vary. A level too small for them to show, an early look's, is Bonferroni's.
+        """
+        place = floor(level * (self.resamples + 1)) - 1
+        of = 1 if place >= 0 else len(self.pairs)
+        least = -float(ndtri(max(level / (2 * of), TINY)))
+        return max(float(self.largest[max(place, 0)]), least) * (1 + TIE)
+
+    def adjusted(self, deviate: float) -> float:
+        """The chance that the largest error of all pairs is at least as large as this one."""
+        alone = 2 * float(ndtr(-deviate))
+        beyond = int(np.searchsorted(-self.largest, -deviate * (1 - TIE), side="right"))
+        shown = (beyond + 1) / (self.resamples + 1)
+        bound = shown if beyond else min(shown, len(self.pairs) * alone)
+        return min(1.0, max(bound, alone))
+
+    def compare(self, a: str, b: str) -> PairedComparison:
+        """Compare two methods of the family."""
+        sample, error = self.sample, self.errors[a, b]
+        difference = sample.scores[a] - sample.scores[b]
+        reach = error.quantile(float(ndtr(-self.critical(self.alpha))))
+        inner = error.quantile(float(ndtr(-self.critical(2 * self.alpha))))
+        right_a, right_b = sample.correct[a], sample.correct[b]
+        plain = sample.score.key == "accuracy" and sample.groups is None
+        most = 1.0 - sample.score.lowest
+        margin = self.margin
+        return PairedComparison(
+            score_a=sample.scores[a],
+            score_b=sample.scores[b],
+            difference=difference,
+            low=max(-most, difference - reach),
+            high=min(most, difference + reach),
+            inner_low=max(-most, difference - inner),
+            inner_high=min(most, difference + inner),
+            standard_error=error.standard,
+            only_a=int((right_a & ~right_b).sum()),
+            only_b=int((right_b & ~right_a).sum()),
+            mcnemar_p=exact_mcnemar(_row_sums(right_a, right_b)) if plain else None,
+            p_value=self.adjusted(error.deviate(abs(difference))),
+            equivalence_p=min(1.0, self.adjusted(error.deviate(margin - abs(difference))) / 2)
+            if abs(difference) < margin
+            else 1.0,
+            behind_a=error.tail(margin + difference),
+            behind_b=error.tail(margin - difference),
+            detectable=self.detectable(a, b),
+            margin=margin,
+            alpha=self.alpha,
+            seeds=sample.seeds,
+            rows=sample.rows,
+            covers_seeds=sample.covers_seeds,
+        )
+
+    def detectable(self, a: str, b: str, *, power: float = POWER) -> float:
+        """Return the smallest true difference that the verdict finds with this power.
+
+        Studies with the errors found here are drawn, each with seeds' variances estimated anew
+        from as many seeds: the verdict finds a difference that is larger than the reach of its
+        interval less the error. Their true seeds' variance is the mean over the methods, which few
+        seeds tell better than each method's own.
+        """
+        tail = float(ndtr(-self.critical(self.alpha)))
+        error = self.errors[a, b]
+        if not self.sample.covers_seeds:
+            return error.quantile(tail) + error.quantile(1 - power)
+        random = np.random.default_rng(self.seed + 2)
+        excess = max(float(np.mean([part.excess for part in self.parts.values()])), 0.0)
+        parts = [
+            replace(self.parts[name], spread=excess + self.parts[name].noise) for name in (a, b)
+        ]
+        drawn = np.stack([drawn_variances(part, DRAWS, random) for part in parts])
+        reach = reaches(error.rows, drawn, seeds=self.sample.seeds, tail=tail)
+        spread = sqrt(error.rows + sum(part.variance for part in parts))
+        missed = spread * random.standard_normal(DRAWS)
+        return float(np.quantile(reach - missed, power))
+
+
+def compare_pairs(
+    sample: Sample,
     *,
     margin: float,
     alpha: float = 0.05,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
-) -> PairedComparison:
-    """Compare two methods on the same test rows; both arrays have the shape (seeds, rows).
+) -> dict[tuple[str, str], PairedComparison]:
+    """Compare all pairs of methods as one family, in the study's order; {} for a single method.
 
-    Interval: percentile bootstrap of the rows, drawn jointly for both methods (Efron and Tibshirani
-    1993, ch. 13). Three seeds are too few to resample (and no bootstrap is right for crossed
-    arrays: McCullagh 2000, Bernoulli 6:285), so with several seeds its distance from the difference
-    is stretched to the crossed error, seeds included, as in the rescaled bootstrap (Rao and Wu
-    1988, JASA 83:231). Half a row is added to each cell of the paired 2 x 2 table (Agresti and Min
-    2005, Stat. Med. 24:729), which keeps the error above 0 where no pair is discordant. The seeds
-    of the two methods are taken as independent: the same number starts unlike draws. Were they
-    alike, the interval would be too wide, not too narrow.
-
-    p_value: one seed, `mcnemar_p`; several, the larger of that and the two-sided p of the
-    difference on the crossed error. equivalence_p: the larger of two one-sided tests (Schuirmann
-    1987, J. Pharmacokinet. Biopharm. 15:657). detectable: quantile(1 - alpha/2) + quantile(0.8) of
-    the error (Bloom 1995, Eval. Rev. 19:547), before any adjustment for several pairs.
-
-    Raises ValueError for arrays that are not boolean, empty or unlike in shape, and for a margin or
-    alpha outside (0, 1) or fewer than 100 resamples.
+    Raises:
+        ValueError: margin or alpha is not between 0 and 1, or there are fewer than 100 resamples.
     """
-    _check_pair(correct_a, correct_b, margin=margin, alpha=alpha, resamples=resamples)
-    seeds, rows = correct_a.shape
-    row_sums = correct_a.sum(axis=0, dtype=np.int64) - correct_b.sum(axis=0, dtype=np.int64)
-    difference = int(row_sums.sum()) / (seeds * rows)
-    values, counts, row_variance = _row_outcomes(row_sums, seeds)
-    error = crossed_error(row_variance, [correct_a, correct_b])
-    reach = error.quantile(alpha / 2)
-    # The rows alone give z * sqrt(row_variance): the rest is the seeds' part.
-    stretch = reach / (sqrt(row_variance) * -float(ndtri(alpha / 2)))
-    shifts = _bootstrap_shifts(values, counts, resamples=resamples, seed=seed)
-    low, high = difference + stretch * np.quantile(shifts, [alpha / 2, 1 - alpha / 2])
-    mcnemar_p = _exact_mcnemar(row_sums)
-    crossed_p = 2 * error.tail(abs(difference))
-    return PairedComparison(
-        accuracy_a=float(correct_a.mean()),
-        accuracy_b=float(correct_b.mean()),
-        difference=difference,
-        low=max(-1.0, float(low)),
-        high=min(1.0, float(high)),
-        standard_error=sqrt(error.rows + error.seeds),
-        only_a=int((correct_a & ~correct_b).sum()),
-        only_b=int((correct_b & ~correct_a).sum()),
-        mcnemar_p=mcnemar_p,
-        p_value=mcnemar_p if seeds == 1 else max(mcnemar_p, crossed_p),
-        equivalence_p=error.tail(margin - abs(difference)),
-        detectable=reach + error.quantile(1 - POWER),
-        margin=margin,
-        alpha=alpha,
-        seeds=seeds,
-        rows=rows,
-        how=_how(seeds),
-    )
-
-
-def _how(seeds: int) -> str:
-    """How the interval came about, and whether it covers other seeds."""
-    if seeds == 1:
-        return "paired bootstrap over test rows; other seeds are not covered (one seed)"
-    return f"paired bootstrap over test rows, stretched to the crossed error of {seeds} seeds"
-
-
-def _row_outcomes(
-    row_sums: npt.NDArray[np.int64], seeds: int
-) -> tuple[FloatArray, FloatArray, float]:
-    """The possible differences of a row, how often each occurs, and the variance of their mean.
-
-    The counts include Agresti and Min's half row in each cell: both right and both wrong are a
-    difference of 0, the discordant cells one of -1 and +1.
-    """
-    values = np.arange(-seeds, seeds + 1) / seeds
-    counts = np.bincount(row_sums + seeds, minlength=2 * seeds + 1).astype(np.float64)
-    counts[[0, seeds, -1]] += [0.5, 1.0, 0.5]
-    total = counts.sum()
-    mean = counts @ values / total
-    return values, counts, float(counts @ (values - mean) ** 2 / total**2)
-
-
-def _bootstrap_shifts(
-    values: FloatArray, counts: FloatArray, *, resamples: int, seed: int
-) -> FloatArray:
-    """Resampled minus observed mean difference, (resamples,).
-
-    A row matters only through its difference, so drawing rows with replacement is drawing how often
-    each difference occurs: 2 * seeds + 1 numbers for a resample instead of one for each row.
-    """
-    total = counts.sum()
-    draws = np.random.default_rng(seed).multinomial(round(total), counts / total, size=resamples)
-    shifts: FloatArray = (draws - counts) @ values / total
-    return shifts
-
-
-def _exact_mcnemar(row_sums: npt.NDArray[np.int64]) -> float:
-    """Two-sided exact p of no difference between the trained models on rows like these.
-
-    row_sums: (rows,), seeds right by a minus seeds right by b. Under the null each row's difference
-    is as likely with either sign, so the sum is a sum of k * (2 Binomial(n_k, 1/2) - n_k) over the
-    sizes k; its distribution is computed in full. This is the exact, permutation form of McNemar's
-    test for clustered pairs with a row as cluster (Durkalski et al. 2003, Stat. Med. 22:2417),
-    and with one seed McNemar's exact test (McNemar 1947, Psychometrika 12:153).
-    """
-    sizes = np.bincount(np.abs(row_sums))
-    distribution = np.ones(1)
-    for size in range(1, len(sizes)):
-        n = int(sizes[size])
-        wins = np.arange(n + 1)
-        log_ways = gammaln(n + 1) - gammaln(wins + 1) - gammaln(n - wins + 1)
-        spread = np.zeros(size * n + 1)
-        spread[::size] = np.exp(log_ways - n * np.log(2))
-        distribution = np.convolve(distribution, spread)
-    # Index i of `distribution` is a sum of 2 i - total, where total = sum of k n_k.
-    total, observed = len(distribution) - 1, abs(int(row_sums.sum()))
-    return min(1.0, 2 * float(distribution[(total + observed) // 2 :].sum()))
-
-
-def _check_pair(a: BoolArray, b: BoolArray, *, margin: float, alpha: float, resamples: int) -> None:
-    check_correct(a)
-    check_correct(b)
-    if a.shape != b.shape:
-        raise ValueError(f"both methods need the same seeds and rows, not {a.shape} and {b.shape}")
     if not (0 < margin < 1 and 0 < alpha < 1):
         raise ValueError(f"margin and alpha must lie between 0 and 1, not {margin} and {alpha}")
     if resamples < 100:
         raise ValueError(f"resamples must be at least 100, not {resamples}")
+    family = Family(sample=sample, margin=margin, alpha=alpha, resamples=resamples, seed=seed)
+    return {pair: family.compare(*pair) for pair in family.pairs}
+
+
+def _row_sums(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    sums: npt.NDArray[np.int64] = a.sum(axis=0, dtype=np.int64) - b.sum(axis=0, dtype=np.int64)
+    return sums

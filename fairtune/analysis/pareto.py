@@ -28,8 +28,8 @@ def pareto_front(
     `tolerance` of each other, relative to the lower, count as equal (timing noise). A method is
 
     * "dominated" by one that costs no more and is better, or costs less and is equivalent;
-    * "possibly dominated" by one that costs no more and has the higher mean accuracy, where the
-      test cannot tell them apart;
+    * "possibly dominated" by one that costs no more and has the higher mean score, where the test
+      cannot tell them apart, or where too few seeds let it speak of trained models alone;
     * "on the front" otherwise.
 
     Raises ValueError for a negative cost or tolerance, and where a pair has no verdict.
@@ -57,9 +57,10 @@ def _front_place(
             raise ValueError(f"no verdict on the pair {name!r}, {rival!r}")
         lead = verdict.comparison.difference * (1 if verdict.method_a == rival else -1)
         costs_less = cost * (1 + tolerance) < costs[name]
-        if verdict.winner == rival or (verdict.verdict == "equivalent" and costs_less):
+        shown = verdict.winner == rival or (verdict.verdict == "equivalent" and costs_less)
+        if shown and verdict.comparison.covers_seeds:
             surely.append(rival)
-        elif verdict.verdict == "cannot tell" and lead > 0:
+        elif shown or (verdict.verdict == "cannot tell" and lead > 0):
             possibly.append(rival)
     if surely:
         return FrontPlace("dominated", tuple(surely))

@@ -1,12 +1,11 @@
 """A verdict on every pair of methods, corrected for their number, and the ranks that follow."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
-from fairtune.analysis.estimates import BoolArray
-from fairtune.analysis.pairs import PairedComparison, paired_comparison
+from fairtune.analysis.pairs import PairedComparison, compare_pairs
+from fairtune.analysis.sample import RESAMPLES, Sample
 
 Verdict = Literal["better", "equivalent", "cannot tell"]
 
@@ -15,8 +14,8 @@ Verdict = Literal["better", "equivalent", "cannot tell"]
 class PairVerdict:
     """`verdict` on one pair of methods; `winner` is the better one, None unless "better".
 
-    adjusted_p, adjusted_equivalence_p: Holm-adjusted over all pairs of the study. significant: the
-    methods differ; True beside "equivalent" means a real difference too small to matter.
+    significant: the methods differ; True beside "equivalent" means a real difference too small to
+    matter.
     """
 
     method_a: str
@@ -24,8 +23,6 @@ class PairVerdict:
     verdict: Verdict
     winner: str | None
     significant: bool
-    adjusted_p: float
-    adjusted_equivalence_p: float
     comparison: PairedComparison
 
     @property
@@ -50,53 +47,32 @@ class RankRange:
 
 
 def compare_all(
-    correct_by_method: Mapping[str, BoolArray],
+    sample: Sample,
     *,
     margin: float,
     alpha: float = 0.05,
-    resamples: int = 10_000,
+    resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> list[PairVerdict]:
-    """A verdict on every pair of methods, in the mapping's order; [] for a single method.
+    """A verdict on every pair of methods, in the study's order; [] for a single method.
 
-    Both tests are adjusted over all pairs (Holm 1979, Scand. J. Stat. 6:65), so that the chance of
-    any false "better" in the whole study is at most alpha, and so is that of any false
-    "equivalent". A verdict also asks that the 1 - alpha interval shown with it says the same:
+    Verdicts are read from the simultaneous intervals of `fairtune.analysis.pairs`, so that the
+    chance of any false "better" in the whole study is at most alpha, and so is that of any false
+    "equivalent":
 
-    * "equivalent": TOST rejects and the interval lies inside ±margin. (TOST alone corresponds to
-      the 1 - 2 alpha interval; the wider one is asked for, the conservative side.)
-    * "better": the test of no difference rejects and the interval excludes 0. A significant
-      difference inside the margin stays "equivalent", because the margin is what the user declared
-      not to matter; `significant` tells.
+    * "equivalent": the interval at level 1 - 2 alpha lies inside ±margin, which is to say that both
+      one-sided tests reject at alpha (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15:657).
+    * "better": the interval at level 1 - alpha leaves out 0. A significant difference inside the
+      margin stays "equivalent", because the margin is what the user declared not to matter;
+      `significant` tells.
     * "cannot tell": neither. It is not evidence of equality.
 
-    Raises ValueError as `paired_comparison` does, and for an empty mapping.
-    """
-    # 0.6 s to import, so not at the top of the module.
-    from statsmodels.stats.multitest import multipletests
+    With fewer seeds than `sample.fewest` they speak of the trained models, not of the methods.
 
-    if not correct_by_method:
-        raise ValueError("correct_by_method is empty: there is nothing to compare")
-    pairs = list(combinations(correct_by_method, 2))
-    if not pairs:
-        return []
-    results = [
-        paired_comparison(
-            correct_by_method[a],
-            correct_by_method[b],
-            margin=margin,
-            alpha=alpha,
-            resamples=resamples,
-            seed=seed,
-        )
-        for a, b in pairs
-    ]
-    differ = multipletests([r.p_value for r in results], method="holm")[1]
-    same = multipletests([r.equivalence_p for r in results], method="holm")[1]
-    return [
-        _verdict(a, b, result, adjusted_p=float(p), adjusted_equivalence_p=float(q))
-        for (a, b), result, p, q in zip(pairs, results, differ, same, strict=True)
-    ]
+    Raises ValueError as `compare_pairs` does.
+    """
+    compared = compare_pairs(sample, margin=margin, alpha=alpha, resamples=resamples, seed=seed)
+    return [_verdict(a, b, found) for (a, b), found in compared.items()]
 
 
 def supported_ranks(
@@ -119,16 +95,11 @@ def supported_ranks(
     }
 
 
-def _verdict(
-    a: str, b: str, result: PairedComparison, *, adjusted_p: float, adjusted_equivalence_p: float
-) -> PairVerdict:
+def _verdict(a: str, b: str, found: PairedComparison) -> PairVerdict:
     """Apply the rules that `compare_all` states to one pair."""
-    low, high, margin, alpha = result.low, result.high, result.margin, result.alpha
-    significant = adjusted_p <= alpha and (low > 0 or high < 0)
+    significant = found.low > 0 or found.high < 0
     verdict: Verdict = "better" if significant else "cannot tell"
-    if adjusted_equivalence_p <= alpha and -margin < low and high < margin:
+    if -found.margin < found.inner_low and found.inner_high < found.margin:
         verdict = "equivalent"
-    winner = (a if result.difference > 0 else b) if verdict == "better" else None
-    return PairVerdict(
-        a, b, verdict, winner, significant, adjusted_p, adjusted_equivalence_p, result
-    )
+    winner = (a if found.difference > 0 else b) if verdict == "better" else None
+    return PairVerdict(a, b, verdict, winner, significant, found)

@@ -1,4 +1,4 @@
-"""Accuracy and its 95% interval on a zoomed axis."""
+"""The score that the study decides by and its 95% interval on a zoomed axis."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from fairtune.charts.style import INK, Look, note_missing
 
 
 def records(compared: Compared) -> list[Record]:
-    """Return those of the chart `accuracy` that are accuracies: DVC draws a file once."""
-    return [record for record in accuracy.records(compared) if record["metric"] == "accuracy"]
+    """Return those of the chart `accuracy` that the study decides by: DVC draws a file once."""
+    return [r for r in accuracy.records(compared) if r["metric"] == compared.score.name]
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
@@ -36,6 +36,6 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     axes.set_xlim(low - 0.06 * (high - low), high + 0.2 * (high - low))
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("accuracy and 95% interval (axis does not start at zero)")
+    axes.set_xlabel(f"{records[0]['metric']} and 95% interval (axis does not start at zero)")
     note_missing(axes, rows, records)
     return figure

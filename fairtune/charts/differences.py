@@ -1,4 +1,4 @@
-"""Differences in accuracy between the methods: one row a pair, its interval and its verdict."""
+"""Differences between the methods: one row a pair, its intervals and its verdict."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from fairtune.analysis.comparison import pair_figures
+from fairtune.analysis.verdicts import PairVerdict
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, TALLEST, WIDTH, Look
 
@@ -15,25 +16,40 @@ BAND, WHISKER = "#e3e1d3", "#0072B2"
 
 
 def records(compared: Compared) -> list[Record]:
-    """Return pair, difference, low, high, verdict, winner (or null), label, detectable and margin.
+    """Return what is drawn of each pair, shares between 0 and 1.
 
-    Shares between 0 and 1; `label` is the verdict as it is printed.
+    pair, metric (the score's name), difference, low, high (simultaneous 95% interval),
+    equivalence_low, equivalence_high (90%, which equivalence is read from), verdict, winner (or
+    null), label (the verdict as it is printed), detectable and margin.
     """
-    kept = ("difference", "low", "high", "verdict", "winner", "detectable")
+    kept = (
+        "difference", "low", "high", "equivalence_low", "equivalence_high", "verdict", "winner",
+        "detectable",
+    )  # fmt: skip
     made = []
     for verdict in compared.verdicts:
         figures = pair_figures(verdict)
         made.append({
             "pair": f"{verdict.method_a} - {verdict.method_b}",
+            "metric": compared.score.name,
             **{key: figures[key] for key in kept},
-            "label": f"{verdict.winner} better" if verdict.winner else verdict.verdict,
+            "label": verdict_label(verdict),
             "margin": compared.margin,
         })  # fmt: skip
     return made
 
 
+def verdict_label(verdict: PairVerdict) -> str:
+    """Return a verdict in few words; that of too few seeds is on trained models alone."""
+    if not verdict.winner:
+        return verdict.verdict
+    seeds = verdict.comparison.seeds
+    runs = "" if verdict.comparison.covers_seeds else " (this run)" if seeds == 1 else " (these)"
+    return f"{verdict.winner} better{runs}"
+
+
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
-    """Dots with their 95% intervals, in points; the band is the margin of equivalence."""
+    """Dots with their 95% intervals (thick: 90%), in points; the band is the margin."""
     # Twelve methods have 66 pairs, which must fit on a page.
     line = min(0.24, (TALLEST - 0.55) / len(records))
     letters = min(8.5, 0.8 * 72 * line)
@@ -49,8 +65,10 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
         axes.errorbar(
             middle, row, xerr=[[middle - low], [high - middle]], fmt="o", color=WHISKER,
             markersize=min(5, 30 * line), markerfacecolor=fill, markeredgecolor=INK,
-            markeredgewidth=0.6, capsize=min(3, 18 * line), linewidth=1.4,
+            markeredgewidth=0.6, capsize=min(3, 18 * line), linewidth=1.2, zorder=3,
         )  # fmt: skip
+        inner = [100 * record["equivalence_low"], 100 * record["equivalence_high"]]
+        axes.plot(inner, [row, row], color=WHISKER, linewidth=3.2, solid_capstyle="butt", zorder=2)
         axes.annotate(
             record["label"], (1.02, row), xycoords=("axes fraction", "data"), va="center",
             annotation_clip=False, fontsize=letters,
@@ -66,7 +84,10 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     axes.grid(axis="x")
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(_signed))
-    axes.set_xlabel("difference in accuracy, points; band: margin")
+    axes.set_xlabel(
+        f"difference in {records[0]['metric']}, points (band: margin)\n"
+        "95% intervals of all pairs together (thick: 90%)"
+    )
     return figure
 
 

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 import fairtune.charts
 from fairtune.analysis import comparison, fairness
+from fairtune.analysis.scores import SCORES
 from fairtune.charts.fonts import Fonts, fonts_for
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import STYLE, Look, looks
@@ -63,7 +64,7 @@ def compare(runs: Runs, *, rules: Compare) -> tuple[dict[str, Any], Tables]:
 
     Args:
         runs: method -> one run a seed.
-        rules: margin, resamples and palette.
+        rules: metric, margin, resamples and palette.
 
     Raises:
         UserError: the runs do not match.
@@ -71,7 +72,14 @@ def compare(runs: Runs, *, rules: Compare) -> tuple[dict[str, Any], Tables]:
     fairness.check(runs)
     verdicts = comparison.verdicts(runs, rules)
     content = comparison.comparison(runs, verdicts, rules=rules)
-    compared = Compared(runs=runs, verdicts=verdicts, palette=rules.palette, margin=rules.margin)
+    compared = Compared(
+        runs=runs,
+        verdicts=verdicts,
+        palette=rules.palette,
+        margin=rules.margin,
+        score=SCORES[rules.metric],
+        failed=content["unlearned"],
+    )
     drawn = tables(compared)
     # The verdicts are one of DVC's plots (as metrics they would fill `dvc metrics show`), and each
     # of these is drawn: theirs is the chart of the differences.

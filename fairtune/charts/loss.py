@@ -13,8 +13,9 @@ from fairtune.charts.style import FEW, WIDTH, Look, grouped
 
 
 def records(compared: Compared) -> list[Record]:
-    """Return method, step, epoch, loss and color: the training loss, mean over seeds at each step.
+    """Return method, step, epoch, loss, name and color: the loss, mean over seeds at each step.
 
+    name: which loss was trained on.
     A step that some seed lacks is left out, so that a curve does not jump where one ends; so is a
     loss that is not a number, as after a training that diverged.
     """
@@ -31,6 +32,7 @@ def records(compared: Compared) -> list[Record]:
                 "step": step,
                 "epoch": round(float(points[0]["epoch"]), 3),
                 "loss": round(float(np.mean([point["loss"] for point in points])), 4),
+                "name": of_method[0].record.execution.loss or "cross-entropy",
                 "color": color[method],
             }
             for step, points in sorted(by_step.items())
@@ -55,7 +57,7 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     axes.set_xlim(left=0)
     axes.grid(axis="y")
     axes.set_xlabel("optimizer step")
-    axes.set_ylabel("training loss (nats)")
+    axes.set_ylabel(f"{records[0]['name']} (nats)")
     if lines:
         figure.legend(loc="outside lower center", ncols=3, handlelength=2.6, columnspacing=1)
     else:

@@ -1,4 +1,4 @@
-"""Accuracy against each cost."""
+"""The score that the study decides by against each cost."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ LETTER = 0.03  # of an axis: what a letter of a name takes
 
 
 def records(compared: Compared) -> list[Record]:
-    """Return accuracy against each cost: one record a cost and method that has it.
+    """Return the score against each cost: one record a cost and method that has it.
 
     cost: name of the cost; panel: the same with its unit; value: mean over seeds, lower is better;
-    accuracy, low, high; status: place on the Pareto front; above, below, top, bottom: see
-    `_place_names`.
+    score, low, high, metric (its name); status: place on the Pareto front; above, below, top,
+    bottom: see `_place_names`.
     """
-    runs, color, found = compared.runs, compared.colors, estimates(compared.runs)
+    runs, color, found = (
+        compared.runs,
+        compared.colors,
+        estimates(compared.runs, score=compared.score),
+    )
     made = []
     for key, cost in costs(memory_of_runs(runs)).items():
         values = means(runs, cost.field, digits=2)
@@ -38,7 +42,8 @@ def records(compared: Compared) -> list[Record]:
                 "panel": cost.axis,
                 "method": method,
                 "value": value,
-                "accuracy": round(found[method].mean, 4),
+                "metric": compared.score.name,
+                "score": round(found[method].mean, 4),
                 "low": round(found[method].low, 4),
                 "high": round(found[method].high, 4),
                 "status": front[method].status,
@@ -56,7 +61,7 @@ def _place_names(records: list[Record]) -> None:
     """Add where to write names, so that those of methods of like cost do not overlap.
 
     Such methods share two lists, `above` their highest whisker (at `top`) and `below` their lowest
-    (at `bottom`), each from the most accurate down. The first and the last of them hold the lists.
+    (at `bottom`), each from the best down. The first and the last of them hold the lists.
     """
     rows = sorted(records, key=lambda record: float(record["value"]))
     values = [float(row["value"]) for row in rows]
@@ -69,7 +74,7 @@ def _place_names(records: list[Record]) -> None:
         else:
             groups.append([row])
     for group in groups:
-        group.sort(key=lambda record: -float(record["accuracy"]))
+        group.sort(key=lambda record: -float(record["score"]))
         names = [record["method"] for record in group]
         half = (len(names) + 1) // 2
         top, bottom = max(r["high"] for r in group), min(r["low"] for r in group)
@@ -89,7 +94,7 @@ STATUS_FILL = {"on the front": "full", "possibly dominated": "left", "dominated"
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
-    """A panel for each cost: accuracy with its interval against the cost, names at the whiskers."""
+    """A panel for each cost: the score with its interval, and the names at the whiskers."""
     panels = grouped(records, "panel")
     rows = -(-len(panels) // 2)
     lines = -(-len(look) // 3) if len(look) > FEW else 0
@@ -109,7 +114,7 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
     low, high = min(r["bottom"] for r in records), max(r["top"] for r in records)
     grid[0, 0].set_ylim(low - 0.42 * (high - low), high + 0.42 * (high - low))
     grid[0, 0].yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    figure.supylabel("accuracy, 95% interval", fontsize=8.5)
+    figure.supylabel(f"{records[0]['metric']}, 95% interval", fontsize=8.5)
     handles = _status_legend() if any(record["status"] for record in records) else []
     handles += _method_legend(look) if lines else []
     if handles:
@@ -119,7 +124,7 @@ def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
 
 
 def _pareto_point(axes: Axes, point: Record, style: Look, *, named: bool) -> None:
-    mean = point["accuracy"]
+    mean = point["score"]
     axes.errorbar(
         point["value"], mean, yerr=[[mean - point["low"]], [point["high"] - mean]],
         fmt=style.marker, color=style.color, markersize=5, markeredgecolor=INK,

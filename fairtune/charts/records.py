@@ -8,11 +8,12 @@ measured has no record: 0 would look like a free lunch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fairtune.analysis.quiet import shared
+from fairtune.analysis.scores import SCORES, Score
 from fairtune.analysis.verdicts import PairVerdict
 from fairtune.runs.record import Runs
 
@@ -30,7 +31,11 @@ class Compared:
     palette: Sequence[str]
     """Colours of the methods, in their order."""
     margin: float
-    """Difference in accuracy below which two methods count as equivalent."""
+    """Difference below which two methods count as equivalent."""
+    score: Score = SCORES["accuracy"]
+    """What the study decides by."""
+    failed: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Method -> seeds of the trainings that learned nothing."""
 
     @property
     def colors(self) -> dict[str, str]:
@@ -45,6 +50,12 @@ def seeds_text(runs: Runs) -> str:
     """Return how many trainings stand behind a mean: 'one seed', 'mean of 3 seeds'."""
     count = max(len(of_method) for of_method in runs.values())
     return "one seed" if count == 1 else f"mean of {count} seeds"
+
+
+def failures_text(compared: Compared, method: str) -> str:
+    """Return how many of a method's trainings learned nothing, to follow a label; '' if none."""
+    failed, total = len(compared.failed.get(method, ())), len(compared.runs[method])
+    return f" ({failed} of {total} learned nothing)" if failed else ""
 
 
 def cost_label(text: str, method: str, runs: Runs) -> str:

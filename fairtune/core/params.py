@@ -1,15 +1,16 @@
 """Read ``params.yaml``: typed, validated, each error in one line that names the key.
 
 This is the only module that reads the file. One class is one section; one field is one key, its
-meaning and unit in the line below it.
+meaning and unit in the line below it. Data, model and training stand in `fairtune.core.sections`.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -17,150 +18,38 @@ from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.explain import explain
 from fairtune.core.method import METHOD_NAME, Method
 from fairtune.core.paths import PARAMS
+from fairtune.core.sections import Count, Data, Encode, Model, Section, Seed, Subset, Train
 
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Count = Annotated[int, Field(ge=1)]
+__all__ = ["Compare", "Data", "Encode", "Model", "Params", "Report", "Subset", "Train", "load"]
+
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Section(BaseModel):
-    """A frozen section of the file; keys that it does not know are refused."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class Data(Section):
-    """Where the labelled texts come from."""
-
-    source: str = Field(min_length=1)
-    """A CSV, TSV, JSONL or Parquet file (text files also as .gz, .bz2, .xz or .zip),
-    `package:NAME/PATH` for one in a package, a folder in the Hub's format, or a Hub dataset."""
-    separator: str | None = None
-    """Character between the cells of a CSV or TSV file, or "\\t"; null takes the usual one of the
-    file's ending, a comma or a tab."""
-    config: str | None = None
-    """Name of the Hub dataset's configuration, where it has several."""
-    revision: str | None = None
-    """Commit of the Hub dataset."""
-    split: str = "train"
-    """Hub split that the training and validation rows are drawn from."""
-    test_split: str | None = None
-    """Hub split that the test rows are drawn from; null draws them from `split`."""
-    text_column: str = "text"
-    """Column that holds the text."""
-    label_column: str = "label"
-    """Column that holds the class: a string or a whole number. In CSV and TSV files labels are
-    text (01 and 1 are two classes), but 1.0 is 1."""
-    group_column: str | None = None
-    """Column that names what rows were drawn together, such as a film, an author or a patient: no
-    group is in two splits; null takes each row as drawn on its own."""
-    label_names: list[str] | None = None
-    """Names to show for the classes, in the sorted order of their labels; null shows the labels."""
-    where: dict[str, str | int | bool] = Field(default_factory=dict)
-    """Keep only the rows whose columns have these values. Cells of CSV and TSV files are text: "1"
-    and 1 match the cell `1`, and neither matches `1.0` or `01`."""
-
-    @field_validator("separator")
-    @classmethod
-    def _one_character(cls, separator: str | None) -> str | None:
-        if separator is None or separator == "\\t":
-            return separator and "\t"
-        if len(separator) != 1 or separator in '"\r\n':
-            raise ValueError(
-                f'{separator!r} is not right; expected one character such as ";", or "\\t"'
-            )
-        return separator
-
-
-class Subset(Section):
-    """How many rows each split gets."""
-
-    train: Count
-    """Rows to train on."""
-    validation: Count
-    """Rows to choose hyperparameters on."""
-    test: Count
-    """Rows that accuracy is measured on."""
-    seed: Seed = 42
-    """Seed of the draw."""
-
-
-class Model(Section):
-    """The pretrained model: an encoder or a decoder."""
-
-    name: str = Field(min_length=1)
-    """A folder, `package:NAME/PATH` for a folder of a package, or a Hub model."""
-    revision: str | None = None
-    """Commit of the Hub model."""
-    head: list[str] | None = None
-    """Modules that make up the classification head; null finds them."""
-    layers: Count | None = None
-    """Take the first so many layers and leave out the others; null takes all."""
-
-
-class Encode(Section):
-    """How texts become token ids."""
-
-    max_length: int = Field(ge=4)
-    """Tokens that a longer text is cut down to, special tokens included."""
-    keep: Literal["head", "tail", "both"] = "head"
-    """What is kept of a text that is cut: its first tokens, its last, or half of either."""
-
-
-class Train(Section):
-    """What all methods share in training."""
-
-    epochs: Count
-    """Passes over the training rows."""
-    batch_size: Count
-    """Rows in a training step."""
-    evaluation_batch_size: Count = 64
-    """Rows in a forward pass of an evaluation."""
-    warmup: Fraction = 0.06
-    """Share of the steps over which the learning rate rises to its peak."""
-    schedule: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
-    """Course of the learning rate after the warm-up."""
-    class_weights: Literal["none", "balanced"] = "none"
-    """Weights of the classes in the loss; balanced: training rows / (classes * those of the class),
-    so that a rare class counts as much as a common one (King and Zeng, 2001)."""
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    """AdamW's decoupled weight decay."""
-    max_grad_norm: float = Field(default=1.0, gt=0.0)
-    """Norm that gradients are clipped to."""
-    group_by_length: bool = True
-    """Put texts of like length into one batch, so that fewer tokens are padding."""
-    validate_every_epoch: bool = True
-    """Measure validation accuracy after each epoch (off the clock), not only after the last."""
-    logging_steps: Count = 10
-    """Steps between two points of the loss curve."""
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    """Where to train; auto takes CUDA, then MPS, then the CPU."""
-    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
-    """Arithmetic of the forward and backward pass; auto takes bf16 where the hardware has it."""
-    kernels: Literal["fast", "stock"] = "fast"
-    """Layers and steps: fairtune's fast ones, or PEFT's and Transformers' own, launched eagerly."""
-    cuda_graphs: Literal["auto", "on", "off"] = "auto"
-    """Replay the training step as a CUDA graph; auto does so on CUDA in bf16 or fp32."""
-    allow_busy_gpu: bool = False
-    """Train although another process uses the GPU; the run record then says so."""
 
 
 class Compare(Section):
     """How the methods are set side by side."""
 
+    metric: Literal["accuracy", "macro_f1", "balanced_accuracy", "matthews"] = "accuracy"
+    """What verdicts, ranks, recommendation and charts go by."""
     margin: float = Field(default=0.01, gt=0.0, lt=0.5)
-    """Difference in accuracy below which two methods count as equivalent."""
+    """Difference in the metric below which two methods count as equivalent, and that a
+    recommended method may lose against the best."""
     resamples: int = Field(default=10_000, ge=1_000)
-    """Bootstrap resamples of each interval."""
+    """Bootstrap resamples that the intervals of all pairs rest on."""
+    plausible: float = Field(default=0.2, gt=0.05, lt=1.0)
+    """Where no method is proved to be good enough: up to which p that it is not the cheapest is
+    recommended provisionally."""
+    looks: list[Count] = Field(default_factory=list)
+    """Numbers of seeds at which a growing study is looked at, the most last; empty for one look.
+    Each look costs a part of the level (`python -m fairtune.settle` plans them)."""
     palette: list[Color] = Field(min_length=1)
     """Colours of the methods, in their order; used again from the start when they run out."""
+
+    @field_validator("looks")
+    @classmethod
+    def _looks_grow(cls, looks: list[int]) -> list[int]:
+        if any(late <= early for early, late in pairwise(looks)):
+            raise ValueError(f"{looks} is not right; expected growing numbers, such as [3, 5, 10]")
+        return looks
 
 
 class Report(Section):
@@ -195,6 +84,18 @@ class Params(Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"a seed stands twice in {seeds}; each must differ")
         return seeds
+
+    @field_validator("compare")
+    @classmethod
+    def _a_look_is_planned(cls, compare: Compare, info: ValidationInfo) -> Compare:
+        looks, seeds = compare.looks, info.data.get("seeds")
+        if looks and seeds and len(seeds) not in looks:
+            said = ", ".join(map(str, looks))
+            raise ValueError(
+                f"looks are planned at {said} seeds, and seeds has {len(seeds)}; run as many, or "
+                "empty compare.looks"
+            )
+        return compare
 
     @field_validator("methods")
     @classmethod

@@ -1,42 +1,95 @@
-"""Sentences on accuracy: who is better, who is equivalent, and what the study cannot tell."""
+"""Sentences on the score: who is better, who is equivalent, and what the study cannot tell."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fairtune.analysis.formats import interval, number, p_value, percent, points
-from fairtune.report.study import Pair, Results
+from fairtune.report.results import Pair, Results
 from fairtune.report.wording import capital, count, listing, method, methods
 
-OTHER_SEEDS = "other seeds may give another order"
+EVERY_OTHER = "every other method"
 
 
 def accuracies(results: Results) -> str:
-    """Return the accuracy of every method with its interval, in one clause."""
+    """Return the score of every method with its interval, in one clause."""
     return listing(
-        f"{method(name)} {percent(found['accuracy'])} (±{points(found['accuracy_ci95'])})"
-        for name, found in results.metrics.items()
+        f"{method(name)} {percent(results.score(name))} (±{points(results.half_width(name))})"
+        for name in results.names
     )
 
 
+def runs_of(results: Results, name: str) -> str:
+    """Return a method's name, or that of its trained models where verdicts are on these."""
+    if results.about_methods:
+        return method(name)
+    return f"{'this run' if results.seeds == 1 else 'these runs'} of {method(name)}"
+
+
+def _better(results: Results, winner: str, losers: Sequence[str]) -> str:
+    """Return that a method, or a trained model of it, is better than others."""
+    if results.about_methods:
+        against = methods(losers) if len(losers) < len(results.names) - 1 else EVERY_OTHER
+        return f"{method(winner)} is better than {against if len(losers) > 2 else methods(losers)}"
+    verb = "beats" if results.seeds == 1 else "beat"
+    return f"{runs_of(results, winner)} {verb} {_that_of(results)} {methods(losers)}"
+
+
+def _that_of(results: Results) -> str:
+    return "that of" if results.seeds == 1 else "those of"
+
+
 def headline(results: Results) -> str:
-    """Return the finding on accuracy in one or two sentences."""
+    """Return the finding in one or two sentences."""
     names, pairs = results.names, results.pairs
+    if all(len(results.failed.get(name, ())) == results.seeds for name in names):
+        return (
+            "No training learned anything: predictions that are not associated with the labels say "
+            "nothing of the methods."
+        )
     if len(names) == 1:
         return f"Only {method(names[0])} was trained, so there is nothing to compare it with."
+    if not results.about_methods:
+        return _of_trainings(results)
     alone = [name for name in names if results.rank(name) == 1]
     if alone:
         others = [name for name in names if name != alone[0]]
-        best = percent(results.metrics[alone[0]]["accuracy"])
-        against = f"{methods(others)}" if len(others) < 3 else "every other method"
-        return f"{method(alone[0])} is the most accurate ({best}): it is better than {against}."
+        against = f"{methods(others)}" if len(others) < 3 else EVERY_OTHER
+        return f"{_first(results, alone[0])}: it is better than {against}."
     if all(pair.verdict == "equivalent" for pair in pairs):
         margin = points(results.comparison["margin"])
-        return f"The accuracies of {methods(names)} are equivalent within the margin of {margin}."
+        return (
+            f"The {results.scores_name} of {methods(names)} are equivalent within the margin of "
+            f"{margin}."
+        )
     if all(pair.verdict == "cannot tell" for pair in pairs):
         return (
-            f"The study cannot tell the accuracies of {methods(names)} apart. "
+            f"The study cannot tell the {results.scores_name} of {methods(names)} apart. "
             f"{detectable(pairs)} This is not evidence that they are equal."
         )
     return _mixed(results)
+
+
+def _first(results: Results, name: str) -> str:
+    """Return that a method is the best, with its score."""
+    score = percent(results.score(name))
+    if results.metric == "accuracy":
+        return f"{method(name)} is the most accurate ({score})"
+    return f"{method(name)} has the highest {results.score_name} ({score})"
+
+
+def _of_trainings(results: Results) -> str:
+    """Return what a study of few seeds says: it speaks of its trained models alone."""
+    said = (
+        f"With {count(results.seeds, 'seed')} this study speaks of its trained models, not of the "
+        "methods"
+    )
+    margin = points(results.comparison["margin"])
+    if all(pair.verdict == "equivalent" for pair in results.pairs):
+        return f"{said}, and these are equivalent within the margin of {margin}."
+    if all(pair.verdict == "cannot tell" for pair in results.pairs):
+        return f"{said}, and it cannot tell these apart. {detectable(results.pairs)}"
+    return f"{said}. {_mixed(results)}"
 
 
 def _mixed(results: Results) -> str:
@@ -45,10 +98,11 @@ def _mixed(results: Results) -> str:
     for winner in results.names:
         losers = [str(pair.loser) for pair in results.pairs if pair.winner == winner]
         if losers:
-            parts.append(f"{method(winner)} is better than {methods(losers)}")
+            parts.append(_better(results, winner, losers))
     equal = [pair for pair in results.pairs if pair.verdict == "equivalent"]
     if equal:
-        parts.append(f"{listing(_both(pair) for pair in equal)} are equivalent")
+        what = "" if results.about_methods else "the runs of "
+        parts.append(f"{what}{listing(_both(pair) for pair in equal)} are equivalent")
     said = f"{'; '.join(parts)}."
     open_pairs = [pair for pair in results.pairs if pair.verdict == "cannot tell"]
     if open_pairs:
@@ -81,12 +135,8 @@ def detectable(pairs: list[Pair]) -> str:
 
 def details(results: Results) -> list[str]:
     """Return sentences on all pairs: each that is decided, and the rest together."""
-    said = [_decided(pair) for pair in results.pairs if pair.winner]
-    said += [
-        _equivalent(pair, results.comparison["margin"])
-        for pair in results.pairs
-        if pair.verdict == "equivalent"
-    ]
+    said = [_decided(results, pair) for pair in results.pairs if pair.winner]
+    said += [_equivalent(results, pair) for pair in results.pairs if pair.verdict == "equivalent"]
     open_pairs = [pair for pair in results.pairs if pair.verdict == "cannot tell"]
     if open_pairs:
         every = len(open_pairs) == len(results.pairs) > 1
@@ -95,21 +145,46 @@ def details(results: Results) -> list[str]:
     return said
 
 
-def _decided(pair: Pair) -> str:
+def _decided(results: Results, pair: Pair) -> str:
     turned = pair.winner == pair.second
     low, high = (-pair.high, -pair.low) if turned else (pair.low, pair.high)
     return (
-        f"{method(str(pair.winner))} is better than {method(str(pair.loser))} by "
-        f"{points(pair.difference)} (95% interval {interval(low, high)}, {p_value(pair.p_holm)})."
+        f"{capital(_better(results, str(pair.winner), [str(pair.loser)]))} by "
+        f"{points(pair.difference)} (95% interval {interval(low, high)}, {p_value(pair.p)}"
+        f"{_at(results, pair)})."
     )
 
 
-def _equivalent(pair: Pair, margin: float) -> str:
+def _at(results: Results, pair: Pair) -> str:
+    """Return at how many seeds a pair was decided, where an earlier look did."""
+    return f"; decided at {count(pair.seeds, 'seed')}" if pair.seeds < results.seeds else ""
+
+
+def _equivalent(results: Results, pair: Pair) -> str:
+    margin = results.comparison["margin"]
     real = " The difference is real but too small to matter." if pair.significant else ""
     return (
-        f"{_both(pair)} are equivalent: the interval of their difference, "
-        f"{interval(pair.low, pair.high)}, lies inside the margin of {points(margin)}.{real}"
+        f"{_both(pair)} are equivalent: the 90% interval of their difference, "
+        f"{interval(pair.equivalence_low, pair.equivalence_high)}, lies inside the margin of "
+        f"{points(margin)}{_at(results, pair)}.{real}"
     )
+
+
+def against(results: Results, name: str, base: str) -> str:
+    """Return in a clause what the study says of one method's score against another's."""
+    pair = results.pair(name, base)
+    subject = "it" if results.about_methods else "its runs" if results.seeds > 1 else "its run"
+    verb = "are" if subject == "its runs" else "is"
+    if pair.winner:
+        higher = pair.winner == name
+        if results.metric == "accuracy":
+            kind = "more" if higher else "less"
+            return f"{subject} {verb} {kind} accurate by {points(pair.difference)}"
+        kind = "higher" if higher else "lower"
+        return f"its {results.score_name} is {kind} by {points(pair.difference)}"
+    if pair.verdict == "equivalent":
+        return f"the {results.scores_name} are equivalent"
+    return f"the study cannot tell the {results.scores_name} apart"
 
 
 def ranks(results: Results) -> str:
@@ -118,101 +193,22 @@ def ranks(results: Results) -> str:
     supported = [name for name, rank in known.items() if rank is not None]
     if len(results.names) == 1:
         return ""
+    if not results.about_methods:
+        return f"{capital(count(results.seeds, 'seed'))} cannot rank the methods."
     if not supported:
-        return "The evidence supports no ranking of the methods by accuracy."
+        return f"The evidence supports no ranking of the methods by {results.score_name}."
     said = listing(f"{method(name)} (rank {known[name]})" for name in supported)
     rest = "" if len(supported) == len(known) else "; it leaves the other ranks open"
     return f"The evidence supports a rank for {said}{rest}."
 
 
 def contenders(results: Results) -> str:
-    """Return which methods may be the most accurate, and which cannot be."""
+    """Return which methods may be the best, and which cannot be; '' where none can be told."""
     left = results.unbeaten
-    if len(results.names) == 1:
+    if len(results.names) == 1 or not results.about_methods:
         return ""
     if len(left) == len(results.names):
         return "None of them is shown to be worse than another."
     beaten = [name for name in results.names if name not in left]
-    said = f"{methods(beaten)} {'is' if len(beaten) == 1 else 'are'} shown to be less accurate"
+    said = f"{methods(beaten)} {'is' if len(beaten) == 1 else 'are'} shown to be worse"
     return f"{said} than another method; {methods(left)} {'is' if len(left) == 1 else 'are'} not."
-
-
-def seeds_note(results: Results) -> str:
-    """Return how often each method was trained, and what a single training leaves open."""
-    said = f"Each method was trained with {count(results.seeds, 'seed')}"
-    return f"{said}: {OTHER_SEEDS}." if results.seeds == 1 else f"{said}."
-
-
-def trainings(results: Results, seeds: list[int]) -> str:
-    """Return how often each method was trained, what that leaves open, and what did not learn."""
-    if results.seeds == 1:
-        said = (
-            f"Each method was trained once, with one seed ({seeds[0]}). The intervals therefore "
-            f"cover the choice of test rows, not the luck of a training: {OTHER_SEEDS}."
-        )
-    else:
-        said = (
-            f"Each method was trained with {count(len(seeds), 'seed')} "
-            f"({listing(str(seed) for seed in seeds)}). Intervals and tests cover both the choice "
-            "of test rows and that of seeds."
-        )
-    return f"{said} {unlearned(results)}".rstrip()
-
-
-def unlearned(results: Results) -> str:
-    """Return a sentence on trainings that learned nothing; empty where there are none."""
-    failed = results.comparison["unlearned"]
-    if not failed:
-        return ""
-    named = listing(
-        f"{method(name)} with {'seed' if len(seeds) == 1 else 'seeds'} "
-        f"{listing(str(seed) for seed in seeds)}"
-        for name, seeds in failed.items()
-    )
-    return (
-        f"Nothing shows to have been learned by {named}: no more test rows are right than naming "
-        "the commonest class would get (exact binomial test at 5%). Such a training counts in "
-        "every figure; a lower learning rate may mend it."
-    )
-
-
-def quality(results: Results) -> list[str]:
-    """Return sentences on calibration, agreement and length of the texts."""
-    found = results.comparison["methods"]
-    errors = {name: found[name]["calibration_error"] for name in results.names}
-    best, worst = min(errors, key=lambda n: errors[n]), max(errors, key=lambda n: errors[n])
-    said = []
-    if percent(errors[best]) != percent(errors[worst]):
-        said.append(
-            f"The calibration error is lowest for {method(best)} ({percent(errors[best])}) and "
-            f"highest for {method(worst)} ({percent(errors[worst])})."
-        )
-    else:
-        said.append(f"The calibration error is {percent(errors[best])}.")
-    shares = [pair["share"] for pair in results.comparison["agreement"].values()]
-    if shares and percent(min(shares)) != percent(max(shares)):
-        said.append(
-            f"Two methods predict the same class on {percent(min(shares))} to "
-            f"{percent(max(shares))} of the rows."
-        )
-    elif shares:
-        said.append(f"Two methods predict the same class on {percent(shares[0])} of the rows.")
-    return said + _lengths(results)
-
-
-def _lengths(results: Results) -> list[str]:
-    """Return a sentence on short and long texts, where there are buckets to compare."""
-    buckets = {
-        name: results.comparison["methods"][name]["accuracy_by_tokens"] for name in results.names
-    }
-    ranges = list(next(iter(buckets.values())))
-    if len(ranges) < 2:
-        return []
-    shifts = listing(
-        f"{method(name)} {percent(by[ranges[0]])} and {percent(by[ranges[-1]])}"
-        for name, by in buckets.items()
-    )
-    return [
-        f"On the shortest texts ({ranges[0]} tokens) and the longest ({ranges[-1]} tokens) the "
-        f"accuracy is, for {shifts}."
-    ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fairtune.analysis.costs import SAME
-from fairtune.analysis.formats import NOT_MEASURED, number, percent, points
+from fairtune.analysis.formats import NOT_MEASURED, number, percent
+from fairtune.report.accuracy import against
 from fairtune.report.quiet import WHOSE, lacking
 from fairtune.report.study import Evidence
 from fairtune.report.wording import capital, listing, literal, method, methods, relative
@@ -58,11 +59,11 @@ def against_baseline(evidence: Evidence) -> list[str]:
 
 
 def _trade(evidence: Evidence, name: str, base: str) -> str:
-    """Return gains before losses, then the verdict on accuracy."""
+    """Return gains before losses, then the verdict on the score."""
     without = [one for one in (name, base) if one in evidence.uncosted]
     if without:
         said = f"The costs of {method(name)} cannot be held against those of {method(base)}"
-        return f"{said}, because {lacking(without)}; {_accuracy(evidence, name, base)}."
+        return f"{said}, because {lacking(without)}; {against(evidence, name, base)}."
     gains: list[str] = []
     losses: list[str] = []
     level: list[str] = []
@@ -82,18 +83,7 @@ def _trade(evidence: Evidence, name: str, base: str) -> str:
         said += f" and about the same {listing(level)}" if level else ""
     else:
         said += f"takes about the same {listing(level)}"
-    return f"{said}; {_accuracy(evidence, name, base)}."
-
-
-def _accuracy(evidence: Evidence, name: str, base: str) -> str:
-    pair = evidence.pair(name, base)
-    if pair.winner == name:
-        return f"it is more accurate by {points(pair.difference)}"
-    if pair.winner == base:
-        return f"it is less accurate by {points(pair.difference)}"
-    if pair.verdict == "equivalent":
-        return "the accuracies are equivalent"
-    return "the study cannot tell the accuracies apart"
+    return f"{said}; {against(evidence, name, base)}."
 
 
 def storage(evidence: Evidence) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairtune.analysis.formats import NOT_MEASURED
-from fairtune.report.study import Results
+from fairtune.report.results import Results
 from fairtune.report.wording import listing, method, methods
 
 WHOSE = "whose runs all shared the GPU"

@@ -8,18 +8,17 @@ from typing import Any
 
 from fairtune.analysis.costs import MEMORY_COUNTERS
 from fairtune.analysis.formats import NOT_MEASURED, interval, number
-from fairtune.analysis.metrics import METRICS, Metric, hundredths
-from fairtune.report import quiet
+from fairtune.analysis.metrics import Metric, hundredths, table
+from fairtune.report import failures, quiet
 from fairtune.report.projection import SHAPES
+from fairtune.report.results import Pair, Results
 from fairtune.report.scaling import prediction_rows, sweep_rows
-from fairtune.report.study import Evidence, Results
+from fairtune.report.study import Evidence
 from fairtune.report.techniques import titles
-from fairtune.report.wording import MANY, NONE, capital, literal, method, plain, setting
+from fairtune.report.wording import NONE, capital, method, plain, setting
 
 CRAMPED = 5
 """Methods of which a table with a column for each fits one column of the paper."""
-HASHED = 64
-"""Letters of a SHA-256: a table says that such a value is shared and leaves it out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,21 +37,37 @@ class Exhibit:
 def metrics(results: Results) -> Exhibit:
     """Return the metrics table: one row a method."""
     other = {counter.key for counter in MEMORY_COUNTERS} - {results.memory.key}
-    columns = [metric for metric in METRICS if metric.heading and metric.key not in other]
+    # Trained models are not ranked as methods.
+    ranked = results.about_methods
+    columns = [
+        metric for metric in table(results.metric) if metric.heading and metric.key not in other
+    ]
     rows = []
     for name, of_method in results.metrics.items():
         rank = results.rank(name)
         cells = [_cell(metric, of_method) for metric in columns]
-        rows.append([method(name), cells[0], NONE if rank is None else str(rank), *cells[1:]])
+        places = [NONE if rank is None else str(rank)] if ranked else []
+        places += [failures.rate(results, name)] if results.failed else []
+        rows.append([method(name), cells[0], *places, *cells[1:]])
     headings = [metric.heading for metric in columns]
+    more = [*(["Rank"] if ranked else []), *(["Failed"] if results.failed else [])]
     return Exhibit(
         label="metrics",
-        caption="Test accuracy and costs",
-        header=["Method", headings[0], "Rank", *headings[1:]],
+        caption=f"Test {results.score_name} and costs",
+        header=["Method", headings[0], *more, *headings[1:]],
         rows=rows,
-        note="Accuracy with its 95% interval. A rank stands only where the evidence supports it. "
-        f"{quiet.note(results)}".rstrip(),
+        note=" ".join(_metrics_notes(results, ranked=ranked)),
     )
+
+
+def _metrics_notes(results: Results, *, ranked: bool) -> list[str]:
+    """Return what is to be said under the table of metrics."""
+    notes = [f"{capital(results.score_name)} with its 95% interval."]
+    if ranked:
+        notes.append("A rank stands only where the evidence supports it.")
+    if results.failed:
+        notes.append("Failed: trainings that learned nothing.")
+    return [*notes, *filter(None, [quiet.note(results)])]
 
 
 def _cell(metric: Metric, of_method: Mapping[str, Any]) -> str:
@@ -109,20 +124,29 @@ def verdicts(results: Results) -> Exhibit:
             f"{method(pair.first)} − {method(pair.second)}",
             number(100 * pair.difference, digits=1),
             interval(pair.low, pair.high),
-            number(pair.p_holm, digits=3) if pair.p_holm >= 0.001 else "< 0.001",
+            number(pair.p, digits=3) if pair.p >= 0.001 else "< 0.001",
             number(100 * pair.detectable, digits=1),
-            f"{method(pair.winner)} better" if pair.winner else pair.verdict,
+            _verdict(results, pair),
         ]
         for pair in results.pairs
     ]
     return Exhibit(
         label="verdicts",
-        caption="Pairwise differences in accuracy, in points",
+        caption=f"Pairwise differences in {results.score_name}, in points",
         header=["Pair", "Diff.", "95% interval", "p", "Detectable", "Verdict"],
         rows=rows,
-        note="p: Holm-adjusted over all pairs. Detectable: the smallest true difference that this "
-        "study finds in 80% of cases.",
+        note="Intervals and p hold for all pairs together. Equivalent: the 90% interval lies "
+        "inside the margin. Detectable: the smallest true difference that the verdict finds in "
+        "80% of cases.",
     )
+
+
+def _verdict(results: Results, pair: Pair) -> str:
+    """Return a verdict in few words; that of few seeds is on trained models alone."""
+    if not pair.winner:
+        return pair.verdict
+    runs = "" if results.about_methods else " (this run)" if results.seeds == 1 else " (these runs)"
+    return f"{method(pair.winner)} better{runs}"
 
 
 def hyperparameters(evidence: Evidence) -> Exhibit:
@@ -164,52 +188,6 @@ def shared(evidence: Evidence) -> Exhibit:
         header=["Setting", "Value"],
         rows=[[key, setting(value)] for key, value in settings.items()],
     )
-
-
-def fairness(evidence: Evidence) -> Exhibit:
-    """Return the fairness manifest: what was checked to be the same in every run."""
-    manifest = evidence.comparison["fairness"]
-    said = {"training settings": "all the same (see the settings)", "library versions": "the same"}
-    rows = [
-        [capital(plain(key)), said.get(key, _same(value))]
-        for key, value in manifest["identical"].items()
-        if value is not None
-    ]
-    rows += [[capital(key), "the same by seed"] for key in manifest["identical_by_seed"]]
-    rows.append(["Gradient checkpointing", setting(manifest["gradient_checkpointing"])])
-    if manifest["other_use_of_the_gpu"]:
-        rows.append(["Other use of the GPU", _others(manifest["other_use_of_the_gpu"])])
-    return Exhibit(
-        label="fairness",
-        caption="Fairness manifest: identical in all runs",
-        header=["What", "Value"],
-        rows=rows,
-        note="What differs by design is each method's own block, shown with the settings.",
-    )
-
-
-def _others(found: Mapping[str, Mapping[str, str]]) -> str:
-    """Return which runs shared the GPU, and with whom."""
-    return "; ".join(
-        f"{method(name)} with seed {seed}: {literal(who)}"
-        for name, seeds in found.items()
-        for seed, who in seeds.items()
-    )
-
-
-def _same(value: Any) -> str:
-    if isinstance(value, str) and len(value) == HASHED:
-        return "the same SHA-256"
-    if isinstance(value, dict):
-        known = {key: item for key, item in value.items() if item is not None}
-        if len(known) == 1:
-            return setting(next(iter(known.values())))
-        return ", ".join(f"{key} {_same(item)}" for key, item in known.items())
-    if isinstance(value, list) and len(value) > MANY:
-        return f"the same {number(len(value))}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return number(value)
-    return setting(value)
 
 
 def prediction(evidence: Evidence) -> Exhibit:

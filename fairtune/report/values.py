@@ -13,7 +13,18 @@ from typing import Any
 from fairtune.analysis.formats import number, percent, points
 from fairtune.analysis.pairs import POWER
 from fairtune.charts import confusion
-from fairtune.report import accuracy, costs, loop, quiet, recommendation, scaling, tables
+from fairtune.report import (
+    accuracy,
+    costs,
+    loop,
+    manifest,
+    quality,
+    quiet,
+    recommendation,
+    scaling,
+    tables,
+    trainings,
+)
 from fairtune.report.study import Evidence
 from fairtune.report.techniques import used
 from fairtune.report.wording import MANY, count, listing, literal, methods
@@ -45,15 +56,19 @@ def context(evidence: Evidence) -> dict[str, Any]:
         "techniques": used(evidence.study.methods),
         "on_gpu": evidence.memory.on_gpu,
         "memory_name": evidence.memory.name,
-        "one_seed": evidence.seeds == 1,
+        "about_methods": evidence.about_methods,
+        "score_name": evidence.score_name,
+        "metric": evidence.metric,
+        "grouped": evidence.comparison["groups"] is not None,
+        "looks": evidence.comparison["looks"] is not None,
         "one_method": len(evidence.names) == 1,
         "accuracies": accuracy.accuracies(evidence),
         "headline": accuracy.headline(evidence),
         "pair_details": accuracy.details(evidence),
         "ranks": accuracy.ranks(evidence),
         "contenders": accuracy.contenders(evidence),
-        "trainings": accuracy.trainings(evidence, evidence.study.seeds),
-        "quality": accuracy.quality(evidence),
+        "trainings": trainings.trainings(evidence, evidence.study.seeds),
+        "quality": quality.quality(evidence),
         "extremes": {cost: costs.extremes(evidence, cost) for cost in evidence.costs},
         "costs_of": loop.costs_of(evidence),
         "quiet": quiet.note(evidence),
@@ -83,7 +98,7 @@ def all_tables(evidence: Evidence) -> dict[str, tables.Exhibit]:
     made = [
         tables.shared(evidence),
         tables.hyperparameters(evidence),
-        tables.fairness(evidence),
+        manifest.fairness(evidence),
         tables.metrics(evidence),
         tables.verdicts(evidence),
         tables.details(evidence),
@@ -129,6 +144,7 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "optimizer": literal(run.execution.optimizer),
         "schedule": literal(study.train.schedule),
         "margin": points(study.compare.margin),
+        "plausible": number(study.compare.plausible, digits=2),
         "resamples": number(study.compare.resamples),
         "power": f"{POWER:.0%}",
         "seeds": count(evidence.seeds, "seed"),

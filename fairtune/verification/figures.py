@@ -52,7 +52,8 @@ def _files(runs: Runs, rules: Compare) -> Iterator[tuple[Path, str, Any]]:
     """Yield each file, the stage that writes it, and what that would write."""
     content, tables = compare(runs, rules=rules)
     for name, of_method in runs.items():
-        yield paths.METRICS / f"{name}.json", f"score@{name}", metrics.metrics(of_method)
+        figures = metrics.metrics(of_method, metric=rules.metric)
+        yield paths.METRICS / f"{name}.json", f"score@{name}", figures
     yield paths.METRICS / "comparison.json", "compare", content
     for name, table in tables.items():
         yield paths.PLOTS / f"{name}.json", "compare", table
