@@ -172,23 +172,37 @@ def first_error(log: Path) -> str:
     return (told or lines or ["nothing was printed"])[0]
 
 
-def main() -> None:
-    """Bring the upstream up to date, train side by side, then run the rest."""
-    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+def train(free: list[str]) -> None:
+    """Bring the upstream up to date, then run the stale trainings, one on each slot.
+
+    Raises:
+        UserError: a stage before them, or one of them, failed.
+    """
+    if dvc("repro", "encode"):
+        raise UserError("the stages before the trainings failed; see above")
+    failed = run_all(stale(), free)
+    for training in failed:
+        print(f"parallel: {training.stage}: {first_error(training.log)}", file=sys.stderr)
+    if failed:
+        names = ", ".join(training.stage for training in failed)
+        raise UserError(f"{names} failed, see {LOGS}; the others' results are kept")
+
+
+def answer_signals() -> None:
+    """End what was started also where this process is to end by another signal than Ctrl-C's."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, end_like_ctrl_c)
+
+
+def main() -> None:
+    """Train side by side, then run the rest."""
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
+    answer_signals()
     free = slots()
     if len(free) > 1:
-        if dvc("repro", "encode"):
-            raise UserError("the stages before the trainings failed; see above")
-        failed = run_all(stale(), free)
-        for training in failed:
-            print(f"parallel: {training.stage}: {first_error(training.log)}", file=sys.stderr)
-        if failed:
-            names = ", ".join(training.stage for training in failed)
-            raise UserError(f"{names} failed, see {LOGS}; the others' results are kept")
+        train(free)
     else:
         print("parallel: one slot, so the trainings run one after another")
     sys.exit(dvc("repro"))

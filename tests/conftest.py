@@ -25,6 +25,7 @@ from tests import repositories, tiny
 # worker, as they share what they made, and the short ones fill up what is left at the end.
 LONGEST = (
     "test_pipeline",
+    "test_settle",
     "test_methods",
     "test_parallel",
     "test_preload",

@@ -1,0 +1,1 @@
+"""The design of a study: how large, how long, and when it is looked at."""
