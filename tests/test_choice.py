@@ -10,6 +10,7 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import norm
 
+from benchmarks.verdicts import chosen
 from fairtune.analysis import comparison
 from fairtune.analysis.choice import Choice, choose
 from fairtune.analysis.components import assumed, components
@@ -35,7 +36,7 @@ COSTS = {"a": 1.0, "b": 2.0, "c": 3.0}
 SCORES = {"a": 0.90, "b": 0.92, "c": 0.91}
 
 
-def chosen(p: dict[str, float], **knobs: object) -> Choice:
+def choice_at(p: dict[str, float], **knobs: object) -> Choice:
     """The choice where each method has this p against every rival."""
     keys = {"scores": SCORES, "weights": COSTS, **knobs}
     return choose(list(p), behind=lambda one, _: p[one], **keys)  # type: ignore[arg-type]
@@ -43,32 +44,32 @@ def chosen(p: dict[str, float], **knobs: object) -> Choice:
 
 def test_the_cheapest_that_passes_after_holm_is_settled_on() -> None:
     # Holm: 0.01 * 3, 0.02 * 2 pass; 0.06 does not.
-    found = chosen({"a": 0.06, "b": 0.02, "c": 0.01})
+    found = choice_at({"a": 0.06, "b": 0.02, "c": 0.01})
     assert (found.method, found.settled, found.ground) == ("b", True, "settled")
     assert found.passing == ["b", "c"]
     assert found.p == pytest.approx({"a": 0.06, "b": 0.04, "c": 0.03})
     # 0.02 * 3 is more than 5%: nothing passes.
-    assert not chosen({"a": 0.3, "b": 0.02, "c": 0.3}).settled
+    assert not choice_at({"a": 0.3, "b": 0.02, "c": 0.3}).settled
 
 
 def test_costs_within_two_percent_are_alike_and_the_higher_mean_decides() -> None:
-    found = chosen(dict.fromkeys("abc", 0.001), weights={"a": 1.0, "b": 1.015, "c": 3.0})
+    found = choice_at(dict.fromkeys("abc", 0.001), weights={"a": 1.0, "b": 1.015, "c": 3.0})
     assert found.method == "b"
-    apart = chosen(dict.fromkeys("abc", 0.001), weights={"a": 1.0, "b": 1.03, "c": 3.0})
+    apart = choice_at(dict.fromkeys("abc", 0.001), weights={"a": 1.0, "b": 1.03, "c": 3.0})
     assert apart.method == "a"
 
 
 def test_a_choice_that_is_not_settled_is_provisional() -> None:
-    found = chosen({"a": 0.25, "b": 0.15, "c": 0.19})
+    found = choice_at({"a": 0.25, "b": 0.15, "c": 0.19})
     assert (found.method, found.settled, found.ground) == ("b", False, "plausible")
     assert found.likely == ["b", "c"]
-    assert chosen({"a": 0.25, "b": 0.15, "c": 0.19}, plausible=0.3).method == "a"
-    last = chosen({"a": 0.9, "b": 0.4, "c": 0.5})
+    assert choice_at({"a": 0.25, "b": 0.15, "c": 0.19}, plausible=0.3).method == "a"
+    last = choice_at({"a": 0.9, "b": 0.4, "c": 0.5})
     assert (last.method, last.ground, last.cheapest) == ("b", "highest mean", "a")
 
 
 def test_too_few_seeds_settle_nothing() -> None:
-    found = chosen(dict.fromkeys("abc", 0.0001), provable=False)
+    found = choice_at(dict.fromkeys("abc", 0.0001), provable=False)
     assert (found.method, found.settled, found.passing) == ("a", False, [])
 
 
@@ -83,7 +84,7 @@ def test_a_method_with_a_failed_training_is_neither_candidate_nor_rival() -> Non
 
 
 def test_without_costs_several_that_pass_leave_no_choice() -> None:
-    found = chosen(dict.fromkeys("abc", 0.001), weights={})
+    found = choice_at(dict.fromkeys("abc", 0.001), weights={})
     assert (found.method, found.settled, found.ground) == (None, False, "no costs")
 
 
@@ -101,17 +102,7 @@ def simulated(
 
 
 def choice_of(sample: Sample) -> Choice:
-    behind = {}
-    for found in compare_all(sample, margin=0.01, resamples=200):
-        pair = found.method_a, found.method_b
-        behind[pair], behind[pair[::-1]] = found.comparison.behind_a, found.comparison.behind_b
-    return choose(
-        sample.names,
-        behind=lambda one, rival: behind[one, rival],
-        scores=sample.scores,
-        weights={name: 1.0 + place for place, name in enumerate(sample.names)},
-        provable=sample.covers_seeds,
-    )
+    return chosen(sample, compare_all(sample, margin=0.01, resamples=200))
 
 
 @pytest.mark.parametrize(("seeds", "rows"), [(1, 500), (3, 2000)])
