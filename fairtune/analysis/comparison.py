@@ -31,9 +31,9 @@ from fairtune.analysis.verdicts import PairVerdict, compare_all, supported_ranks
 from fairtune.core.params import Compare
 from fairtune.runs.record import Run, Runs
 
-# Bounds, in tokens, of the length buckets: quartiles of the test rows.
 UNEQUAL = 1.3
 """Times its even share that the commonest class has where classes count as unequal."""
+# Bounds, in tokens, of the length buckets: quartiles of the test rows.
 QUARTERS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -86,6 +86,7 @@ def comparison(runs: Runs, found: Sequence[PairVerdict], *, rules: Compare) -> d
     sample = sample_of_runs(runs, score=SCORES[rules.metric])
     failed = unlearned(runs)
     seeds = [run.record.seed for run in first]
+    level = looks.until(sample.seeds, rules.looks)[-1][1]
     return {
         "metric": rules.metric,
         "margin": rules.margin,
@@ -95,7 +96,7 @@ def comparison(runs: Runs, found: Sequence[PairVerdict], *, rules: Compare) -> d
         "groups": sample.groups,
         # Verdicts on methods take seeds enough: else they speak of these trained models alone.
         "about": "methods" if sample.covers_seeds else "trainings",
-        "level": looks.until(sample.seeds, rules.looks)[-1][1],
+        "level": level,
         "looks": looks.planned(rules.looks),
         "pairs": {f"{v.method_a}_vs_{v.method_b}": pair_figures(v) for v in found},
         "methods": {
@@ -108,7 +109,7 @@ def comparison(runs: Runs, found: Sequence[PairVerdict], *, rules: Compare) -> d
         "unlearned": failed,
         "outlying": outlying(sample, seeds, known=failed),
         **_classes(runs),
-        "choice": _choice(runs, sample, found, failed=failed, rules=rules),
+        "choice": _choice(runs, sample, found, failed=failed, level=level, rules=rules),
         "needed": _needed(sample, rules) if len(runs) > 1 else None,
         "fairness": fairness.manifest(runs),
     }
@@ -128,6 +129,7 @@ def _choice(
     found: Sequence[PairVerdict],
     *,
     failed: Mapping[str, Sequence[int]],
+    level: float,
     rules: Compare,
 ) -> dict[str, Any]:
     """Return which method to use, for a file."""
@@ -146,7 +148,7 @@ def _choice(
         failed=list(failed),
         provable=sample.covers_seeds,
         plausible=rules.plausible,
-        alpha=looks.until(sample.seeds, rules.looks)[-1][1],
+        alpha=level,
     )
     return as_json(made)
 

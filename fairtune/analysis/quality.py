@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fairtune.analysis.estimates import BoolArray, accuracy_estimate
+from fairtune.analysis.scores import SCORES
 
 IntArray = npt.NDArray[np.integer]
 FloatingArray = npt.NDArray[np.floating]
@@ -69,13 +70,7 @@ def macro_f1(labels: IntArray, predicted: IntArray, classes: int) -> float:
     F1 and is left out of the mean, as scikit-learn does by default.
     """
     _check_predictions(labels, predicted, classes)
-    scores = []
-    for of_seed in predicted:
-        counts = _crossed_counts(labels, of_seed, classes)
-        occurring = counts.sum(axis=0) + counts.sum(axis=1)  # 2 TP + FP + FN
-        seen = occurring > 0
-        scores.append(float((2 * np.diag(counts)[seen] / occurring[seen]).mean()))
-    return float(np.mean(scores))
+    return float(SCORES["macro_f1"].of(labels, predicted, classes).mean())
 
 
 def expected_calibration_error(

@@ -29,8 +29,7 @@ def runs_of(results: Results, name: str) -> str:
 def _better(results: Results, winner: str, losers: Sequence[str]) -> str:
     """Return that a method, or a trained model of it, is better than others."""
     if results.about_methods:
-        against = methods(losers) if len(losers) < len(results.names) - 1 else EVERY_OTHER
-        return f"{method(winner)} is better than {against if len(losers) > 2 else methods(losers)}"
+        return f"{method(winner)} is better than {methods(losers)}"
     verb = "beats" if results.seeds == 1 else "beat"
     return f"{runs_of(results, winner)} {verb} {_that_of(results)} {methods(losers)}"
 

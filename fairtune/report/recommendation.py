@@ -46,17 +46,14 @@ def sentences(results: Results, choice: Choice, figures: Figures) -> list[str]:
         )
         return [f"We take {shown}; {what}.", *left_out]
     if choice.settled:
-        only = len(choice.passing) == 1
-        ground = (
-            "It is the only method"
-            if only
-            else "By the product of time and memory it is the cheapest of those"
-        )
-        which = "" if only else f", {methods(choice.passing)},"
+        ground, which = "It is the only method", ""
+        if len(choice.passing) > 1:
+            ground = "By the product of time and memory it is the cheapest of those"
+            which = f", {methods(choice.passing)}"
         return [
             f"We recommend {shown}.",
             f"{ground} shown to lose less than {margin} of {results.score_name} against the "
-            f"best{which.rstrip(',')}.",
+            f"best{which}.",
             *_below(results, choice),
             *left_out,
             *_uncosted(results, choice),
