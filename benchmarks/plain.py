@@ -112,7 +112,7 @@ def train_and_test(
             chosen=chosen,
             folder=folder,
             batch_size=train.batch_size,
-            learning_rate=method.learning_rate,
+            learning_rate=method.rate,
             logging_steps=train.logging_steps,
             per_device_eval_batch_size=train.evaluation_batch_size,
             num_train_epochs=train.epochs,

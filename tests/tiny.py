@@ -74,6 +74,7 @@ STUDY: dict[str, Any] = {
         "precision": "fp32",
     },
     "seeds": [1],
+    "search": {"trials": 3, "seeds": [101, 102], "epochs": None, "extend": True},
     "methods": {
         "full": {"learning_rate": 0.001},
         "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query", "value"], "r": 2},

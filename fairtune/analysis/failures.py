@@ -36,10 +36,18 @@ def learned_p(labels: NDArray[np.int64], predicted: NDArray[np.int64], classes: 
         predicted: (rows,).
         classes: how many there are.
     """
-    table = confusion_matrix(labels, predicted[None], classes)
+    return learned_p_of(confusion_matrix(labels, predicted[None], classes))
+
+
+def learned_p_of(table: NDArray[np.int64]) -> float:
+    """Return the same as `learned_p`, from the rows by true and predicted class.
+
+    Args:
+        table: true classes by predicted classes, (classes, classes).
+    """
     if np.count_nonzero(table.sum(axis=0)) < 2 or np.count_nonzero(table.sum(axis=1)) < 2:
         return 1.0
-    if classes == 2:
+    if len(table) == 2:
         return float(stats.fisher_exact(table, alternative="greater").pvalue)
     # 0.6 s to import, so not at the top of the module.
     from statsmodels.stats.inter_rater import cohens_kappa

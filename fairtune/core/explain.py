@@ -78,7 +78,7 @@ def _rule(error: ErrorDetails) -> str:
         case "greater_than_equal":
             return f"at least {context['ge']}"
         case "too_short" | "string_too_short":
-            return "at least one"
+            return {1: "at least one", 2: "at least two"}[context["min_length"]]
         case "string_pattern_mismatch":
             return 'a colour such as "#0072B2"'
     return error["msg"].removeprefix("Input should be ")

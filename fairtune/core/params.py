@@ -18,9 +18,30 @@ from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.explain import explain
 from fairtune.core.method import METHOD_NAME, Method
 from fairtune.core.paths import PARAMS
-from fairtune.core.sections import Count, Data, Encode, Model, Section, Seed, Subset, Train
+from fairtune.core.sections import (
+    Count,
+    Data,
+    Encode,
+    Model,
+    Search,
+    Section,
+    Seed,
+    Subset,
+    Train,
+)
 
-__all__ = ["Compare", "Data", "Encode", "Model", "Params", "Report", "Subset", "Train", "load"]
+__all__ = [
+    "Compare",
+    "Data",
+    "Encode",
+    "Model",
+    "Params",
+    "Report",
+    "Search",
+    "Subset",
+    "Train",
+    "load",
+]
 
 Color = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -73,6 +94,8 @@ class Params(Section):
     train: Train
     seeds: list[Seed] = Field(min_length=1)
     """One training of each method for each seed."""
+    search: Search
+    """How learning rates are searched, where a method asks for it."""
     methods: dict[str, Method] = Field(min_length=1)
     """The methods compared, by name."""
     compare: Compare
@@ -84,6 +107,17 @@ class Params(Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"a seed stands twice in {seeds}; each must differ")
         return seeds
+
+    @field_validator("search")
+    @classmethod
+    def _seeds_are_fresh(cls, search: Search, info: ValidationInfo) -> Search:
+        both = set(search.seeds) & set(info.data.get("seeds") or ())
+        if both:
+            raise ValueError(
+                f"seeds: {min(both)} is a seed of the study, too; expected others, so that the "
+                "study's trainings are not those that the rates were chosen by"
+            )
+        return search
 
     @field_validator("compare")
     @classmethod

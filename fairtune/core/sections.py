@@ -141,3 +141,24 @@ class Train(Section):
     """Replay the training step as a CUDA graph; auto does so on CUDA in bf16 or fp32."""
     allow_busy_gpu: bool = False
     """Train although another process uses the GPU; the run record then says so."""
+
+
+class Search(Section):
+    """What all methods share whose learning rate is searched."""
+
+    trials: int = Field(default=6, ge=3)
+    """Learning rates tried within a method's range, log-spaced, its ends among them."""
+    seeds: list[Seed] = Field(default=[1001, 1002], min_length=2)
+    """Each rate is trained once with each; none of the study's, and at least two, whose spread is
+    what a difference between rates is held against."""
+    epochs: Count | None = None
+    """Passes over the training rows in a trial; null takes those of the study."""
+    extend: bool = True
+    """Where a best rate lies on an edge, extend the ranges of all methods, twice at most."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"a seed stands twice in {seeds}; each must differ")
+        return seeds

@@ -60,7 +60,7 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
         built.model,
         job.splits["train"],
         train=job.study.train,
-        learning_rate=job.method.learning_rate,
+        learning_rate=job.method.rate,
         seed=job.seed,
         pad_token_id=job.pad_token_id,
         device=chosen,

@@ -1,0 +1,120 @@
+"""Choose a method's learning rate from its trials: the rule that all methods share.
+
+Among the rates whose mean score on the validation rows is within one standard error of the best the
+lowest wins (the one-standard-error rule: Breiman, Friedman, Olshen and Stone 1984, Classification
+and Regression Trees, sec. 3.4.3). A trial that collapsed counts with the score that it has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fairtune.analysis.failures import LEARNED_ALPHA, learned_p_of
+from fairtune.analysis.scores import SCORES
+from fairtune.runs.search import Trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateScore:
+    """What one rate's trials came to."""
+
+    rate: float
+    scores: list[float]
+    """Of each seed, in the order of the seeds."""
+    collapsed: list[int]
+    """Seeds of the trials that learned nothing that shows."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over the seeds."""
+        return float(np.mean(self.scores))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateChoice:
+    """The rate that the rule takes, and what it was taken from."""
+
+    tried: list[RateScore]
+    """By rate, the lowest first."""
+    best: RateScore
+    standard_error: float
+    """Of a rate's mean score."""
+    chosen: RateScore
+
+    @property
+    def edge(self) -> str | None:
+        """Where the best is the lowest or the highest rate tried: `low` or `high`, else None."""
+        if self.best is self.tried[0]:
+            return "low"
+        return "high" if self.best is self.tried[-1] else None
+
+    @property
+    def learned(self) -> bool:
+        """Whether any trial learned anything."""
+        return any(len(one.collapsed) < len(one.scores) for one in self.tried)
+
+    @property
+    def within(self) -> list[RateScore]:
+        """The rates within one standard error of the best."""
+        return [one for one in self.tried if self.best.mean - one.mean <= self.standard_error]
+
+
+def score(trial: Trial, metric: str) -> float:
+    """Return a trial's score on the validation rows after its last epoch."""
+    table = np.asarray(trial.confusion, dtype=np.int64)
+    found = SCORES[metric].value(np.diagonal(table), table.sum(axis=0), table.sum(axis=1))
+    return float(found)
+
+
+def collapsed(trial: Trial) -> bool:
+    """Return whether a trial learned nothing that shows on the validation rows."""
+    return learned_p_of(np.asarray(trial.confusion, dtype=np.int64)) >= LEARNED_ALPHA
+
+
+def standard_error(tried: Sequence[RateScore]) -> float:
+    """Return the standard error of a rate's mean score over its seeds.
+
+    The spread of two or three seeds alone says little: that of all rates is pooled, but for those
+    with a collapsed trial, whose spread is no noise about a mean (all count where all have one).
+    The choice of the validation rows, which all rates share, is not in it.
+
+    Args:
+        tried: at least one rate, each with at least two seeds.
+    """
+    sound = [one.scores for one in tried if not one.collapsed] or [one.scores for one in tried]
+    variance = float(np.mean([np.var(scores, ddof=1) for scores in sound]))
+    return math.sqrt(variance / len(sound[0]))
+
+
+def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
+    """Return the rate that the rule takes.
+
+    Args:
+        trials: of one method, each rate with the same seeds.
+        metric: the score to go by.
+
+    Raises:
+        ValueError: there is no trial, or the rates have not all the same seeds.
+    """
+    by_rate: dict[float, dict[int, Trial]] = {}
+    for trial in trials:
+        by_rate.setdefault(trial.rate, {})[trial.seed] = trial
+    if not by_rate or len({frozenset(seeds) for seeds in by_rate.values()}) > 1:
+        raise ValueError("each rate needs a trial with each seed")
+    tried = [
+        RateScore(
+            rate=rate,
+            scores=[score(by_rate[rate][seed], metric) for seed in sorted(by_rate[rate])],
+            collapsed=[seed for seed in sorted(by_rate[rate]) if collapsed(by_rate[rate][seed])],
+        )
+        for rate in sorted(by_rate)
+    ]
+    # Of equally good rates the lowest.
+    best = max(tried, key=lambda one: (round(one.mean, 9), -one.rate))
+    error = standard_error(tried)
+    chosen = next(one for one in tried if best.mean - one.mean <= error)
+    return RateChoice(tried=tried, best=best, standard_error=error, chosen=chosen)
