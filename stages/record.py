@@ -1,8 +1,9 @@
 """What the trainings of one method wrote -> their records, for Git: all but the weights.
 
 usage: python -m stages.record METHOD
-in:    models/METHOD
-out:   runs/METHOD/SEED/{run.json, history.json, predictions.parquet}
+in:    models/METHOD, data/rates/METHOD
+out:   runs/METHOD/SEED/{run.json, history.json, predictions.parquet}, runs/METHOD/search.json where
+       its learning rate was searched
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fairtune.core import files, params, paths
 
 
 def record(name: str, seeds: Sequence[int], folder: Path) -> None:
-    """Copy the records of a method's trainings into a folder, a folder a seed.
+    """Copy the records of a method's trainings into a folder, a folder a seed, and its search.
 
     Raises:
         UserError: a training has not been done.
@@ -31,6 +32,9 @@ def record(name: str, seeds: Sequence[int], folder: Path) -> None:
             if not made.is_file():
                 raise errors.UserError(f"{made}: not found; run `dvc repro train@{name}-{seed}`")
             shutil.copyfile(made, here / file)
+    search = paths.RATES / name / paths.SEARCH_FILE
+    if search.is_file():
+        shutil.copyfile(search, folder / paths.SEARCH_FILE)
 
 
 def main() -> None:

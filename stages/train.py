@@ -1,7 +1,7 @@
 """Token ids + one method + one seed -> a trained model and its run record, in a process of its own.
 
 usage: python -m stages.train METHOD SEED
-in:    data/encoded
+in:    data/encoded, data/rates/METHOD/rate.json
 out:   models/METHOD/SEED/{run.json, history.json, predictions.parquet, weights/}
 """
 
@@ -52,12 +52,13 @@ def train(
 
 def main(started: float = STARTED) -> None:
     """Train, measure and write one run."""
-    from fairtune.core import files, origins, params, paths
+    from fairtune.core import files, origins, params, paths, rates
     from fairtune.runs import store, token_cache
     from fairtune.training import recording, start, weights
 
     study = origins.pinned(params.load())
     name, seed = start.arguments(sys.argv[1:], study)
+    study = rates.settled(study, name)
     with files.fresh_folder(paths.training_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
         splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}

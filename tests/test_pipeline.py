@@ -25,6 +25,7 @@ model: {name: encoder}
 encode: {max_length: 16}
 train: {epochs: 1, batch_size: 8, logging_steps: 2, device: cpu, precision: fp32}
 seeds: [1]
+search: {trials: 3, seeds: [101, 102], epochs: null, extend: true}
 methods:
   lora: {learning_rate: 0.01, adapter: lora, targets: [query, value], r: 2}
   ia3: {learning_rate: 0.01, adapter: ia3, targets: [key, value]}

@@ -11,6 +11,7 @@ from typing import Any
 
 from fairtune.analysis.quiet import shared
 from fairtune.core.errors import UserError
+from fairtune.core.shortage import MEMORY_WORDS
 from fairtune.runs.record import RunRecord, Runs
 
 # Libraries that have done their work before a training starts; what they made is hashed.
@@ -46,8 +47,6 @@ IDENTICAL_BY_SEED: dict[str, Callable[[RunRecord], Any]] = {
     "tokens with padding": lambda r: r.data.padded_tokens,
     REPLAYED: lambda r: r.execution.captured_steps,
 }
-# What torch and cuBLAS say where memory does not suffice.
-NO_MEMORY = ("out of memory", "alloc_failed")
 # What a method is: its own block of the parameters.
 BY_DESIGN = "method"
 
@@ -97,7 +96,7 @@ def _remedy_of_eager(record: RunRecord) -> str:
     """
     off = "set train.cuda_graphs to 'off', so that all methods train alike"
     note = record.execution.note.lower()
-    if not any(words in note for words in NO_MEMORY):
+    if not any(words in note for words in MEMORY_WORDS):
         return off
     lack = f"the graphs of {_run(record)} found no memory"
     if record.device.busy:

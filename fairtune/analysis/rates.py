@@ -47,10 +47,11 @@ class RateChoice:
 
     @property
     def edge(self) -> str | None:
-        """Where the best is the lowest or the highest rate tried: `low` or `high`, else None."""
-        if self.best is self.tried[0]:
-            return "low"
-        return "high" if self.best is self.tried[-1] else None
+        """Where no rate within is as good as the lowest or the highest: `low`, `high`, or None."""
+        inner = [one.mean for one in self.tried[1:-1]]
+        if inner and max(inner) >= self.best.mean:
+            return None
+        return "low" if self.best is self.tried[0] else "high"
 
     @property
     def learned(self) -> bool:

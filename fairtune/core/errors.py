@@ -20,6 +20,10 @@ class UserError(Exception):
     """A mistake or an obstacle outside the code; its text names the key or file and the remedy."""
 
 
+class DivergedError(UserError):
+    """A training no longer gives numbers."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the known names, the nearest first: ``did you mean 'lora'? known: full, lora``."""
     names = sorted(known)

@@ -151,6 +151,11 @@ class Params(Section):
             raise UserError(f"no method '{name}' under methods; {did_you_mean(name, self.methods)}")
         return self.methods[name]
 
+    def with_rate(self, name: str, rate: float) -> Params:
+        """Return the study with this learning rate for one of its methods."""
+        block = self.method(name).model_copy(update={"learning_rate": rate})
+        return self.model_copy(update={"methods": {**self.methods, name: block}})
+
 
 def load(path: Path = PARAMS) -> Params:
     """Read and validate a parameter file.

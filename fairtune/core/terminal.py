@@ -112,3 +112,64 @@ class StepProgress:
             "steps": f"{self.forecast.done}/{len(self.forecast)}",
             "left": "-:--:--" if left is None else str(timedelta(seconds=round(left))),
         }
+
+
+class TrialProgress:
+    """A bar with the trials done, the best and the time left; silent where nobody watches."""
+
+    def __init__(self, label: str, *, done: int, total: int) -> None:
+        """Name the bar, and say how many trials there are and are done already."""
+        self.label = label
+        self.done = self.before = done
+        self.total = total
+        self.best: tuple[float, float] | None = None
+        self.began = time.monotonic()
+        self.bar: Progress | None = None
+        self.task: Any = None
+
+    def start(self) -> None:
+        """Draw the bar."""
+        if not at_terminal():
+            return
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} trials"),
+            TextColumn("{task.fields[best]}"),
+            TimeElapsedColumn(),
+            TextColumn("left {task.fields[left]}"),
+            console=Console(stderr=True),
+            # A process with a thread of its own is not one to fork from.
+            auto_refresh=False,
+        )
+        self.bar.start()
+        self.task = self.bar.add_task(
+            self.label, completed=self.done, total=self.total, **self._fields()
+        )
+        self.bar.refresh()
+
+    def trial_done(self, score: float, rate: float) -> None:
+        """Show one trial more.
+
+        Args:
+            score: share of the validation rows that it predicts right.
+            rate: its learning rate.
+        """
+        self.done += 1
+        self.best = max(self.best or (score, rate), (score, rate))
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, refresh=True, **self._fields())
+
+    def stop(self) -> None:
+        """Leave the bar as it stands."""
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def _fields(self) -> dict[str, Any]:
+        fresh = self.done - self.before
+        best = f"best {self.best[0]:.1%} at {self.best[1]:g}" if self.best else "best -"
+        if not fresh:
+            return {"best": best, "left": "-:--:--"}
+        left = (time.monotonic() - self.began) / fresh * (self.total - self.done)
+        return {"best": best, "left": str(timedelta(seconds=round(left)))}

@@ -61,13 +61,7 @@ def choose(train: Train) -> Choice:
     Raises:
         UserError: the device is not there, or cannot compute in the precision asked for.
     """
-    kind: str = train.device
-    available = {"cuda": torch.cuda.is_available(), "mps": _has_mps(), "cpu": True}
-    if kind == "auto":
-        kind = next(name for name, there in available.items() if there)
-    elif not available[kind]:
-        there = ", ".join(name for name, yes in available.items() if yes)
-        raise UserError(f"train.device: '{kind}' is not on this machine; it has {there}")
+    kind = kind_of(train)
     best, reason = _best_precision(kind)
     precision = best if train.precision == "auto" else train.precision
     if precision == "fp16" and kind != "cuda":
@@ -79,6 +73,21 @@ def choose(train: Train) -> Choice:
     return Choice(
         type=kind, name=_device_name(kind), precision=precision, reason=reason, threads=threads
     )
+
+
+def kind_of(train: Train) -> str:
+    """Return cuda, mps or cpu, as `train.device` says; `auto` takes what the machine has.
+
+    Raises:
+        UserError: the device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": _has_mps(), "cpu": True}
+    if train.device == "auto":
+        return next(name for name, there in available.items() if there)
+    if not available[train.device]:
+        there = ", ".join(name for name, yes in available.items() if yes)
+        raise UserError(f"train.device: '{train.device}' is not on this machine; it has {there}")
+    return train.device
 
 
 def _has_mps() -> bool:
@@ -131,6 +140,13 @@ def granted_cores() -> int:
         pass
     # Beyond physical cores and this many, torch's own default is the better judge.
     return min(cores, torch.get_num_threads()) if cores > 32 else cores
+
+
+def granted_core_numbers() -> list[int]:
+    """Return the numbers of the cores that this process may use; none where the system has none."""
+    if not hasattr(os, "sched_getaffinity"):
+        return []
+    return sorted(os.sched_getaffinity(0))[: granted_cores()]
 
 
 def driver(device: Choice) -> str | None:

@@ -83,6 +83,20 @@ def energy_joules(gpu: Any) -> float | None:
         return None
 
 
+def uuid(gpu: Any) -> str:
+    """Return the name of a GPU that no other has.
+
+    Raises:
+        RuntimeError: the driver does not tell.
+    """
+    import pynvml
+
+    try:
+        return str(pynvml.nvmlDeviceGetUUID(gpu))
+    except pynvml.NVMLError as error:
+        raise RuntimeError(f"NVML: {error}") from error
+
+
 def driver_version() -> str | None:
     """Return the GPU driver's version, or None without a GPU."""
     import pynvml

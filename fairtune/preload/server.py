@@ -47,6 +47,12 @@ def load(names: list[str]) -> None:
     give_back()
 
 
+def load_once(names: list[str]) -> None:
+    """Import the libraries in a process that forks by itself, unless the one it comes from has."""
+    if not all(name in sys.modules for name in names):
+        load(names)
+
+
 def give_back() -> bool:
     """Give memory that imports freed back to the system; return whether the C library can.
 

@@ -18,10 +18,8 @@ from typing import Any
 
 from fairtune.core.disk import chain
 from fairtune.core.errors import UserError, one_line
+from fairtune.core.shortage import OUT_OF_MEMORY, is_out_of_memory
 
-OUT_OF_MEMORY = "out of memory"
-MEMORY_WORDS = (OUT_OF_MEMORY, "out of gpu memory", "can't allocate memory")
-"""torch's two allocators raise a RuntimeError that only its words tell apart."""
 BARRED_WORDS = ("forked subprocess", "initialization error")
 """Of torch and of CUDA, in a process forked after CUDA was touched."""
 PRELOAD = "fairtune.scaling.preload"
@@ -50,9 +48,9 @@ def _call(module: str, function: str, keywords: dict[str, Any], pipe: Connection
 
 def _reason(error: Exception) -> tuple[str, str]:
     """Return what an error is to the sweep: barred, a note or a mistake, and its line."""
-    said = " ".join(str(link).lower() for link in chain(error))
-    if isinstance(error, MemoryError) or any(words in said for words in MEMORY_WORDS):
+    if is_out_of_memory(error):
         return "note", OUT_OF_MEMORY
+    said = " ".join(str(link).lower() for link in chain(error))
     if any(words in said for words in BARRED_WORDS):
         return "barred", one_line(error)[:LONGEST_NOTE]
     if isinstance(error, UserError):

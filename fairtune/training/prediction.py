@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fairtune.core import task
-from fairtune.core.errors import UserError
+from fairtune.core.errors import DivergedError, UserError
 from fairtune.hardware.device import Choice
 from fairtune.models.audit import is_4bit
 from fairtune.runs.predictions import Predictions
@@ -88,7 +88,8 @@ def predict(
     """Return the predictions for a split.
 
     Raises:
-        UserError: the memory does not suffice, or the model returns what is not a number.
+        UserError: the memory does not suffice.
+        DivergedError: the model returns what is not a number.
     """
     try:
         found = probabilities(
@@ -99,7 +100,7 @@ def predict(
             f"out of GPU memory at train.evaluation_batch_size {batch_size}; lower it"
         ) from error
     if not np.isfinite(found).all():
-        raise UserError(
+        raise DivergedError(
             "the trained model returns what is not a number; lower this method's learning_rate, "
             "or set train.precision to fp32"
         )

@@ -17,7 +17,7 @@ from transformers.trainer_callback import (
 )
 from transformers.training_args import TrainingArguments
 
-from fairtune.core.errors import UserError
+from fairtune.core.errors import DivergedError
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware.meter import Meter
 from fairtune.training.batches import BatchPlan
@@ -80,7 +80,7 @@ class Watch(TrainerCallback):
             return
         loss = float(logs["loss"])
         if not math.isfinite(loss):
-            raise UserError(
+            raise DivergedError(
                 f"the loss became {loss} at step {state.global_step}; lower this method's "
                 "learning_rate, or set train.precision to fp32"
             )

@@ -1,0 +1,1 @@
+"""The choice of each learning rate from its trials, and the extension of all ranges."""
