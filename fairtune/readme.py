@@ -48,8 +48,8 @@ def base(found: Results, study: Params) -> str:
     )
     folder = BASE.as_posix()
     said = (
-        f"{accuracy.headline(found)} The study: {model} on {data}, {rows['train']:,} rows to train on and "
-        f"{rows['test']:,} to test on, on one {device}: [the report]"
+        f"{accuracy.headline(found)} The study: {model} on {data}, {rows['train']:,} rows to train "
+        f"on and {rows['test']:,} to test on, on one {device}: [the report]"
         f"({folder}/{place.TWIN.as_posix()}), [records and predictions]({folder})."
     )
     return _block(found, said, source=folder, chart=BASE / CHART)
