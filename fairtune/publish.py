@@ -65,7 +65,8 @@ def check(names: Sequence[str]) -> list[str]:
         try:
             lines = audit.lines(to, audit.differences(to))
         except UserError as error:
-            lines = [" ".join(str(error).split())]
+            line = " ".join(str(error).split())
+            lines = [line if line.startswith(str(to)) else f"{to}: {line}"]
         said += lines
         if not lines:
             print(f"publish: {to}: every figure follows from its runs", flush=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fairtune.core import paths
+from fairtune.core.errors import UserError
 from fairtune.core.files import read_table
 from fairtune.publication import edition, part
 from fairtune.publication.place import CHARTS
@@ -29,6 +30,8 @@ MOST = 10
 NUMBER = re.compile(r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
 IDENTIFIER = re.compile(r"\b[a-z][0-9a-f]{10}\b")
 """What matplotlib calls a shape in a figure: a letter, and a hash of its coordinates."""
+MAKER = re.compile(rb"Typst \d+\.\d+\.\d+")
+"""What set a paper, as its PDF says."""
 POINTS = 0.01
 """By how much a coordinate may differ: processors round the last digits otherwise."""
 
@@ -48,8 +51,11 @@ def differences(place: Path) -> list[Mismatch]:
     with tempfile.TemporaryDirectory() as scratch:
         again = Path(scratch) / place.name
         again.mkdir()
-        # With the charts of the study: other last digits in them are other bytes of the paper.
-        edition.write(union, again, charts=place / CHARTS)
+        try:
+            # With the charts of the study: other last digits in them are other bytes of the paper.
+            edition.write(union, again, charts=place / CHARTS)
+        except UserError:  # one of them may be no figure, which is then found
+            edition.write(union, again)
         found += compared(place, again)
     return found
 
@@ -159,7 +165,6 @@ def _by_bytes(file: str, found: bytes, expected: bytes) -> Iterator[Mismatch]:
     yield Mismatch(file=file, key=key, found=ours, expected=theirs)
 
 
-MAKER = re.compile(rb"Typst \d+\.\d+\.\d+")
 READERS: dict[str, Callable[[str, bytes, bytes], Iterator[Mismatch]]] = {
     ".json": _by_values,
     ".md": _by_lines,
