@@ -8,27 +8,11 @@ from __future__ import annotations
 
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
-from pathlib import Path
-
 from fairtune.charts import gallery
 from fairtune.charts.fonts import fonts_for, without_glyph
 from fairtune.core import files, params, paths
-from fairtune.report import typeset
-from fairtune.report.study import Evidence, read
-from fairtune.report.values import context
-
-
-def report(evidence: Evidence, *, charts: Path) -> tuple[bytes, str]:
-    """Draw the charts into a folder; return the paper as PDF and its Markdown twin.
-
-    Raises:
-        UserError: a template, the references or a font is not right.
-    """
-    values = context(evidence)
-    # The templates are filled first: what is wrong with them shows before anything is drawn.
-    source, twin = typeset.typst_source(values), typeset.markdown(values)
-    gallery.draw_all(evidence.tables, charts)
-    return typeset.pdf(source, charts=charts), twin
+from fairtune.report.paper import report
+from fairtune.report.study import read
 
 
 def main() -> None:

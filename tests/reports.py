@@ -64,6 +64,7 @@ def make_manifests(runs: Mapping[str, Sequence[Run]]) -> tuple[dict[str, Any], d
             "rows": rows, "mean_length": LENGTHS[0], "median_length": LENGTHS[1],
             "truncated_share": 0.153,
         }  # fmt: skip
+    encoded["train"]["sha256"] = data.encoded_sha256
     subset = {
         "labels": data.labels, "seed": 42, "sha256": data.subset_sha256, "splits": splits,
         "dropped": {"empty": 3, "duplicates": 98, "contradictions": 5},
@@ -138,7 +139,11 @@ def write_study(
     root: Path, *, shared: Mapping[str, Sequence[int]] | None = None, **knobs: Any
 ) -> Evidence:
     """Write a constructed study under ``root`` as the pipeline leaves it before the report."""
-    runs = with_company(make_runs(**knobs), shared or {})
+    return write_study_of(root, with_company(make_runs(**knobs), shared or {}))
+
+
+def write_study_of(root: Path, runs: dict[str, list[Run]]) -> Evidence:
+    """Write the study of these runs under ``root`` as the pipeline leaves it before the report."""
     found = evidence_of(runs)
     write_runs(root, runs)
     (root / paths.PARAMS).write_text(json.dumps(make_study(runs)), encoding="utf-8")

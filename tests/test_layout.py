@@ -17,7 +17,7 @@ STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
 LIGHT = ("sources", "subset", "record", "score", "compare", "report", "notebook")
 SOURCES = {"notebook": ["notebooks/walkthrough.py"]}
 """What a stage runs besides its own file."""
-READING = ("analysis", "charts", "report", "verification")
+READING = ("analysis", "charts", "report", "verification", "publication")
 """The packages that read results; they must work where no torch can be loaded."""
 HEAVY = {"torch", "transformers", "peft", "accelerate", "bitsandbytes"}
 MOST_FLOORS, MOST_LINES, MOST_LINES_OF_A_FUNCTION = 8, 250, 60

@@ -107,13 +107,20 @@ def styled(tables: Mapping[str, Sequence[Record]]) -> Iterator[None]:
         yield
 
 
-def draw_all(tables: Mapping[str, list[Record]], folder: Path) -> list[Path]:
+def draw_all(
+    tables: Mapping[str, list[Record]], folder: Path, *, order: str = "accuracy"
+) -> list[Path]:
     """Draw each table that has a figure into ``folder`` as <name>.svg; return the files.
 
-    Methods keep their order and look in all figures: those of the table `accuracy`.
+    Methods keep their order and look in all figures.
+
+    Args:
+        tables: the records by the chart's name.
+        folder: of the figures.
+        order: the table whose order and colours count: one in which no method is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    look = looks(tables["accuracy"])
+    look = looks(tables[order])
     files = []
     with styled(tables):
         for name, chart in charts().items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairtune.analysis.costs import Cost, costs
@@ -15,7 +16,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.method import Method
 from fairtune.core.params import Params
-from fairtune.report.families import Factor, read_factors
+from fairtune.report.families import FACTORS, Factor, read_factors
 from fairtune.report.results import Results, read_results
 from fairtune.runs.record import RunRecord
 from fairtune.runs.store import read_run
@@ -89,8 +90,12 @@ def read_sweep() -> dict[str, Any]:
         raise UserError(f"{SWEEP}: not valid JSON; run `make scaling`, or delete it") from None
 
 
-def read(study: Params) -> Evidence:
+def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
     """Read all that the pipeline wrote.
+
+    Args:
+        study: the parameters.
+        factors: how much slower a plain Trainer is, as the benchmark wrote it.
 
     Raises:
         UserError: a file is missing or belongs to another study.
@@ -111,5 +116,5 @@ def read(study: Params) -> Evidence:
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},
         scaling=read_sweep() if SWEEP.exists() else None,
-        factors=read_factors(),
+        factors=read_factors(factors),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fairtune.analysis.costs import MEMORY_COUNTERS
@@ -83,13 +84,14 @@ def _cell(metric: Metric, of_method: Mapping[str, Any]) -> str:
 def details(evidence: Evidence) -> Exhibit:
     """Return quality beyond accuracy, speed and size: one row a figure, a column a method."""
     found = evidence.comparison["methods"]
+    qualities: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+        ("Macro F1 (%)", "macro_f1", hundredths),
+        ("Calibration error (%)", "calibration_error", hundredths),
+        ("Brier score", "brier", partial(number, digits=3)),
+    )
     rows = [
-        ["Macro F1 (%)", *(hundredths(found[n]["macro_f1"]) for n in evidence.names)],
-        [
-            "Calibration error (%)",
-            *(hundredths(found[n]["calibration_error"]) for n in evidence.names),
-        ],
-        ["Brier score", *(number(found[n]["brier"], digits=3) for n in evidence.names)],
+        [title, *(_shown(found[name][key], show) for name in evidence.names)]
+        for title, key, show in qualities
     ]
     figures = (
         ("Warm-up and capture (s)", "times.warm_up_seconds", 1),
@@ -115,6 +117,10 @@ def details(evidence: Evidence) -> Exhibit:
         rows=rows,
         wide=len(evidence.names) > CRAMPED,
     )
+
+
+def _shown(value: float | None, show: Callable[[float], str]) -> str:
+    return NOT_MEASURED if value is None else show(value)
 
 
 def verdicts(results: Results) -> Exhibit:

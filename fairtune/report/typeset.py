@@ -50,8 +50,15 @@ def typst_source(values: Mapping[str, Any], templates: Path = TEMPLATES) -> str:
     return _filled(environment, PAPER, values, templates)
 
 
-def markdown(values: Mapping[str, Any], templates: Path = TEMPLATES) -> str:
-    """Fill the Markdown template.
+def markdown(
+    values: Mapping[str, Any], templates: Path = TEMPLATES, *, name: str = MARKDOWN
+) -> str:
+    """Fill a Markdown template.
+
+    Args:
+        values: what it asks for.
+        templates: folder of the templates.
+        name: of its file there.
 
     Raises:
         UserError: the template is missing, broken, or asks for what the findings do not have.
@@ -60,7 +67,7 @@ def markdown(values: Mapping[str, Any], templates: Path = TEMPLATES) -> str:
         templates, markdown_text, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters["cell"] = markdown_text
-    text = _filled(environment, MARKDOWN, values, templates)
+    text = _filled(environment, name, values, templates)
     return re.sub(r"\n{3,}", "\n\n", text)
 
 

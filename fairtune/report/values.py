@@ -46,9 +46,15 @@ KEPT = {
 """What is kept of a text that is cut."""
 
 
-def context(evidence: Evidence) -> dict[str, Any]:
-    """Return the values of the templates: sentences, tables and the plain facts among the prose."""
+def context(evidence: Evidence, *, notebook: bool = True) -> dict[str, Any]:
+    """Return the values of the templates: sentences, tables and the plain facts among the prose.
+
+    Args:
+        evidence: the study's.
+        notebook: whether the walkthrough lies beside the report.
+    """
     return {
+        "notebook": notebook,
         "title_block": evidence.study.report,
         "facts": facts(evidence),
         "methods": evidence.names,

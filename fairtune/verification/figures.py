@@ -37,18 +37,22 @@ def mismatches(runs: Runs, rules: Compare) -> list[Mismatch]:
     Raises:
         UserError: a file is missing or is not JSON, or the runs do not match one another.
     """
-    found: list[Mismatch] = []
+    found = list(of_records(runs))
+    for path, stage, expected in files(runs, rules):
+        found += differing(str(path), "", read_json(path, made_by=stage), expected)
+    return found
+
+
+def of_records(runs: Runs) -> Iterator[Mismatch]:
+    """Yield the accuracies of the runs' records that do not follow from their predictions."""
     for name, of_method in runs.items():
         for run in of_method:
             record = str(paths.run_folder(name, run.record.seed) / paths.RECORD)
             share = task.score(run.predictions.correct)
-            found += _differing(record, "accuracy.test", run.record.accuracy.test, share)
-    for path, stage, expected in _files(runs, rules):
-        found += _differing(str(path), "", read_json(path, made_by=stage), expected)
-    return found
+            yield from differing(record, "accuracy.test", run.record.accuracy.test, share)
 
 
-def _files(runs: Runs, rules: Compare) -> Iterator[tuple[Path, str, Any]]:
+def files(runs: Runs, rules: Compare) -> Iterator[tuple[Path, str, Any]]:
     """Yield each file, the stage that writes it, and what that would write."""
     content, tables = compare(runs, rules=rules)
     for name, of_method in runs.items():
@@ -59,12 +63,19 @@ def _files(runs: Runs, rules: Compare) -> Iterator[tuple[Path, str, Any]]:
         yield paths.PLOTS / f"{name}.json", "compare", table
 
 
-def _differing(file: str, key: str, found: Any, expected: Any) -> Iterator[Mismatch]:
-    """Yield what differs between two JSON values, with its key."""
+def differing(file: str, key: str, found: Any, expected: Any) -> Iterator[Mismatch]:
+    """Yield what differs between two JSON values, with its key.
+
+    Args:
+        file: that holds the value found, for the answer.
+        key: of the value; empty for the whole file.
+        found: the value there.
+        expected: what it should be.
+    """
     if isinstance(found, dict) and isinstance(expected, dict):
         ours = {str(name): value for name, value in expected.items()}
         for name in dict.fromkeys([*ours, *found]):
-            yield from _differing(
+            yield from differing(
                 file, _joined(key, name), found.get(name, ABSENT), ours.get(name, ABSENT)
             )
     elif isinstance(found, list) and isinstance(expected, list | tuple):
@@ -74,7 +85,7 @@ def _differing(file: str, key: str, found: Any, expected: Any) -> Iterator[Misma
             )
             return
         for place, (one, other) in enumerate(zip(found, expected, strict=True)):
-            yield from _differing(file, _joined(key, str(place)), one, other)
+            yield from differing(file, _joined(key, str(place)), one, other)
     elif not _equal(found, expected):
         yield Mismatch(file=file, key=key, found=found, expected=expected)
 
