@@ -1,4 +1,4 @@
-"""Run the stale trainings side by side, one on each GPU, and the rest of the pipeline after them.
+"""Run the stale searches and trainings side by side, one on each GPU, and the rest after them.
 
 usage: python -m fairtune.parallel
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import errors
+from fairtune.core import errors, params
 from fairtune.core.errors import UserError
 from fairtune.preload import owner
 
@@ -101,13 +101,13 @@ def end_like_ctrl_c(number: int, _: Any) -> None:
     sys.exit(128 + number)
 
 
-def stale() -> list[str]:
-    """Return the trainings that DVC would run, in the order of dvc.yaml."""
+def stale(kind: str) -> list[str]:
+    """Return the stages of a kind (`search`, `train`) that DVC would run, in the file's order."""
     done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"dvc status failed: {errors.one_line(Exception(done.stderr))}")
     changed: dict[str, Any] = json.loads(done.stdout)
-    return [stage for stage in changed if stage.startswith("train@")]
+    return [stage for stage in changed if stage.startswith(f"{kind}@")]
 
 
 def start(stage: str, slot: str) -> Training:
@@ -173,14 +173,27 @@ def first_error(log: Path) -> str:
 
 
 def train(free: list[str]) -> None:
-    """Bring the upstream up to date, then run the stale trainings, one on each slot.
+    """Bring the upstream up to date, then run the stale searches and trainings, one on each slot.
 
     Raises:
         UserError: a stage before them, or one of them, failed.
     """
     if dvc("repro", "encode"):
         raise UserError("the stages before the trainings failed; see above")
-    failed = run_all(stale(), free)
+    if any(block.searched for block in params.load().methods.values()):
+        side_by_side("search", free)
+    if dvc("repro", "rates"):
+        raise UserError("the choice of the learning rates failed; see above")
+    side_by_side("train", free)
+
+
+def side_by_side(kind: str, free: list[str]) -> None:
+    """Run the stale stages of a kind, one on each slot.
+
+    Raises:
+        UserError: one of them failed.
+    """
+    failed = run_all(stale(kind), free)
     for training in failed:
         print(f"parallel: {training.stage}: {first_error(training.log)}", file=sys.stderr)
     if failed:

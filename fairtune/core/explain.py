@@ -41,7 +41,7 @@ def explain(errors: list[ErrorDetails], document: Any, root: type[BaseModel]) ->
     if isinstance(value, str) and error["type"] in {"float_type", "int_type"}:
         rules += ", without quotes"
     meaning = _meaning(root, parts)
-    return f"{key}: {_shown(value)} is not right; expected {rules}: {meaning}".rstrip(": ")
+    return f"{key}: {shown(value)} is not right; expected {rules}: {meaning}".rstrip(": ")
 
 
 def _path(error: ErrorDetails, document: Any) -> list[str]:
@@ -90,7 +90,7 @@ def _nearest(word: str, expected: str) -> str:
     return f" ({hint})" if hint else ""
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as YAML has it, long ones by their kind."""
     match value:
         case None:

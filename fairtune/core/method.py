@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from fairtune.core.errors import UserError
+from fairtune.core.explain import shown
 
 Role = Literal["query", "key", "value", "attention_output", "feedforward_in", "feedforward_out"]
 Roles = Annotated[list[Role], Field(min_length=1)]
@@ -49,9 +50,10 @@ def _rate_or_range(value: Any) -> Any:
     if _is_rate(value):
         return float(value)
     if not isinstance(value, dict):
-        raise ValueError(f"{value!r} is not right; {RATE_OR_RANGE}")
+        unquoted = ", a number without quotes" if isinstance(value, str) else ""
+        raise ValueError(f"{shown(value)} is not right; {RATE_OR_RANGE}{unquoted}")
     if list(value) != ["search"]:
-        raise ValueError(f"the keys {list(value)} are not right; {RATE_OR_RANGE}")
+        raise ValueError(f"{shown(value)} is not right; {RATE_OR_RANGE}")
     ends = value["search"]
     if not isinstance(ends, list | tuple) or len(ends) != 2 or not all(map(_is_rate, ends)):
         raise ValueError(

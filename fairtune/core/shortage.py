@@ -11,5 +11,8 @@ MEMORY_WORDS = (OUT_OF_MEMORY, "out of gpu memory", "can't allocate memory", "al
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, or what caused it, says that memory does not suffice."""
-    said = " ".join(str(link).lower() for link in chain(error))
-    return isinstance(error, MemoryError) or any(words in said for words in MEMORY_WORDS)
+    links = list(chain(error))
+    said = " ".join(str(link).lower() for link in links)
+    return any(isinstance(link, MemoryError) for link in links) or any(
+        words in said for words in MEMORY_WORDS
+    )
