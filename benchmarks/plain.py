@@ -98,7 +98,7 @@ def train_and_test(
     splits = {one: token_cache.read(paths.ENCODED / f"{one}.parquet") for one in ("train", "test")}
     labels = len(read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")["labels"])
     tokenizer = AutoTokenizer.from_pretrained(paths.ENCODED / paths.TOKENIZER)
-    train, method = study.train, study.method(name)
+    train, method = study.train, rates.settled(study, name).method(name)
     steps = train.epochs * -(-len(splits["train"]) // train.batch_size)
     made = build(
         study.model, method, name=name, labels=labels, device=chosen, seed=seed, steps=steps

@@ -123,6 +123,11 @@ class Method(BaseModel):
         return self.learning_rate
 
     @property
+    def any_rate(self) -> float:
+        """A rate at which it trains, for figures that no rate changes, such as time and memory."""
+        return self.searched.low if self.searched else self.rate
+
+    @property
     def keywords(self) -> dict[str, Any]:
         """The keys that go to PEFT's configuration."""
         return dict(self.model_extra or {})

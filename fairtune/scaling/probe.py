@@ -102,7 +102,7 @@ def measure(study: Params, method: Method, *, name: str, size: Size, folder: Pat
             built.model,
             random_rows(size, vocabulary=int(config.vocab_size)),
             train=train,
-            learning_rate=method.rate,
+            learning_rate=method.any_rate,
             seed=SEED,
             pad_token_id=config.pad_token_id or 0,
             device=chosen,
