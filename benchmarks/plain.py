@@ -17,7 +17,7 @@ from typing import Any
 
 STARTED = time.perf_counter()
 
-from fairtune.core import params, paths, task, terminal  # noqa: E402
+from fairtune.core import params, paths, rates, task, terminal  # noqa: E402
 
 terminal.quiet_libraries()
 
