@@ -24,6 +24,8 @@ from fairtune.preload.forks import OURS, Server, sources
 from fairtune.preload.surroundings import surroundings
 
 # Signals that a process is given as its starter has them.
+# Lets torch ask the driver's library whether there is a GPU, and not begin CUDA for that.
+NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
 HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -32,7 +34,7 @@ def load(names: list[str]) -> None:
     from fairtune.training import start
 
     # Asked in the ordinary way whether there is a GPU, CUDA could not be used in a fork.
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    os.environ[NVML_CHECK] = "1"
     start.set_up_process()
     deferral.defer(wire.DEFERRED)
     for name in names:
@@ -49,6 +51,8 @@ def load(names: list[str]) -> None:
 
 def load_once(names: list[str]) -> None:
     """Import the libraries in a process that forks by itself, unless the one it comes from has."""
+    # A fork has its client's environment, not that in which its libraries were imported.
+    os.environ[NVML_CHECK] = "1"
     if not all(name in sys.modules for name in names):
         load(names)
 
