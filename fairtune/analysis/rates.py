@@ -90,8 +90,8 @@ def standard_error(tried: Sequence[RateScore]) -> float:
     return math.sqrt(variance / len(sound[0]))
 
 
-def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
-    """Return the rate that the rule takes.
+def summed(trials: Sequence[Trial], metric: str) -> list[RateScore]:
+    """Return what each rate's trials came to, the lowest rate first.
 
     Args:
         trials: of one method, each rate with the same seeds.
@@ -105,7 +105,7 @@ def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
         by_rate.setdefault(trial.rate, {})[trial.seed] = trial
     if not by_rate or len({frozenset(seeds) for seeds in by_rate.values()}) > 1:
         raise ValueError("each rate needs a trial with each seed")
-    tried = [
+    return [
         RateScore(
             rate=rate,
             scores=[score(by_rate[rate][seed], metric) for seed in sorted(by_rate[rate])],
@@ -113,6 +113,19 @@ def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
         )
         for rate in sorted(by_rate)
     ]
+
+
+def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
+    """Return the rate that the rule takes.
+
+    Args:
+        trials: of one method, each rate with the same seeds.
+        metric: the score to go by.
+
+    Raises:
+        ValueError: there is no trial, or the rates have not all the same seeds.
+    """
+    tried = summed(trials, metric)
     # Of equally good rates the lowest.
     best = max(tried, key=lambda one: (round(one.mean, 9), -one.rate))
     error = standard_error(tried)
