@@ -48,8 +48,8 @@ def search_warnings(search: dict[str, Any] | None) -> list[str]:
         if found["edge"]:
             side = "lowest" if found["edge"] == "low" else "highest"
             said.append(
-                f"methods.{name}: its best learning rate, {rate(found['best'])}, is the {side} that "
-                f"was tried, and a {side.replace('est', 'er')} one may be better; widen "
+                f"methods.{name}: its best learning rate, {rate(found['best'])}, is the {side} "
+                f"that was tried, and a {side.replace('est', 'er')} one may be better; widen "
                 "learning_rate.search"
             )
         if found["chosen_collapsed"]:

@@ -1,10 +1,10 @@
 """Hand-made searches of learning rates for tests.
 
-    make_trial(1e-4, 7, right=180)                       # of 200 validation rows of two classes
-    make_trials({1e-4: (180, 182), 1e-3: (190, 188)})    # rate -> right rows with each seed
-    make_search("lora", {1e-4: (180, 182), ...})         # complete, with the choice of the rule
-    make_searches(runs)                                  # one for each method, of six rates
-    with_rates(runs, searches)                           # the runs, trained with the rates chosen
+make_trial(1e-4, 7, right=180)                       # of 200 validation rows of two classes
+make_trials({1e-4: (180, 182), 1e-3: (190, 188)})    # rate -> right rows with each seed
+make_search("lora", {1e-4: (180, 182), ...})         # complete, with the choice of the rule
+make_searches(runs)                                  # one for each method, of six rates
+with_rates(runs, searches)                           # the runs, trained with the rates chosen
 """
 
 from __future__ import annotations
