@@ -24,7 +24,7 @@ from fairtune.report.study import Evidence
 from fairtune.runs.record import Run
 from fairtune.runs.search import Search
 from stages.compare import compare
-from tests.searches import with_rates
+from tests.searches import make_searches, with_rates
 from tests.studies import METHODS, make_runs, with_company, write_runs
 
 ROOT = Path(__file__).parents[1]
@@ -106,6 +106,7 @@ def make_evidence(
     *,
     scaling: dict[str, Any] | None = None,
     shared: Mapping[str, Sequence[int]] | None = None,
+    searched: Sequence[str] = (),
     **knobs: Any,
 ) -> Evidence:
     """Return the evidence of a constructed study.
@@ -113,9 +114,14 @@ def make_evidence(
     Args:
         scaling: what a sweep left.
         shared: method -> seeds whose run shared the GPU.
+        searched: methods whose learning rate was searched.
         knobs: as for `make_runs`.
     """
-    return evidence_of(with_company(make_runs(**knobs), shared or {}), scaling=scaling)
+    return evidence_of(
+        with_company(make_runs(**knobs), shared or {}),
+        scaling=scaling,
+        searches=make_searches(searched),
+    )
 
 
 def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from fairtune.charts.records import Compared
 from fairtune.core.errors import UserError
 from fairtune.core.files import write_json
 from fairtune.core.params import Compare
-from fairtune.core.paths import METRICS, PLOTS, SEARCH_FILE, run_folder_of
+from fairtune.core.paths import METRICS, PARAMS, PLOTS, SEARCH_FILE, run_folder_of
 from fairtune.report import rates as report
 from fairtune.report import searches as tables_of
 from fairtune.report.manifest import fairness
@@ -31,10 +31,11 @@ from fairtune.report.typeset import markdown, typst_source
 from fairtune.report.values import context
 from fairtune.runs.search import Search, read_search, read_searches
 from fairtune.verification.figures import mismatches
+from stages import compare as stage
 from stages.compare import search_warnings
-from tests.reports import evidence_of
+from tests.reports import evidence_of, make_study
 from tests.searches import COLLAPSED, SEEDS, Right, make_search, make_searches, with_rates
-from tests.studies import METHODS, PALETTE, make_runs
+from tests.studies import METHODS, PALETTE, make_runs, write_runs
 
 RULES = Compare(palette=list(PALETTE), resamples=1000)
 PEAK: Right = {1e-4: (170, 174), 1e-3: (186, 190), 1e-2: (176, 180)}
@@ -327,6 +328,34 @@ def test_the_stage_warns_of_unequal_budgets_edges_and_collapsed_choices() -> Non
     ]
 
 
+def test_the_stage_reads_the_searches_of_the_methods_that_have_one(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    runs: dict[str, Any],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    searches = make_searches(("full", "ia3"))
+    trained = with_rates(runs, searches)
+    write_runs(tmp_path, trained)
+    study = make_study(trained)
+    for name, search in searches.items():
+        study["methods"][name]["learning_rate"] = {"search": list(search.asked)}
+        content = json.loads(search.model_dump_json())
+        write_json(run_folder_of(name) / SEARCH_FILE, content)
+    write_json(PARAMS, study)
+    stage.main()
+    said = capsys.readouterr().out
+    assert (
+        "compare: warning: the budgets of the searches are unequal: `lora` and `qlora` had" in said
+    )
+    assert "compare: warning: methods.ia3: its best learning rate, 1e-1, is the highest" in said
+    found = json.loads((METRICS / "comparison.json").read_text())["search"]
+    assert list(found["methods"]) == ["full", "ia3"]
+    drawn = json.loads((PLOTS / "rates.json").read_text())
+    assert [r["method"] for r in drawn if r["mark"] == "given"] == ["lora", "qlora"]
+
+
 # The chart
 
 
@@ -372,6 +401,11 @@ def test_a_given_rate_has_no_point_beside_searches_by_another_score(runs: dict[s
     assert {record["method"] for record in records} == {"lora"}
     assert {record["metric"] for record in records} == {"macro F1"}
     assert {record["metric"] for record in records_of(runs, {})} == {"accuracy"}
+    caption = report.caption(
+        evidence_of(runs, searches=make_searches(("lora",), metric="macro_f1"))
+    )
+    assert caption.startswith("Macro F1 on validation rows")
+    assert caption.endswith("is known of a given rate: `full`, `qlora` and `ia3`.")
 
 
 # The report

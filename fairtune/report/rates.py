@@ -50,10 +50,14 @@ def caption(evidence: Evidence) -> str:
     if marks == {"given"}:
         return f"{said} Each rate was given."
     filled = "chosen or given" if "given" in marks else "chosen"
-    return (
-        f"{said} Filled: the rate {filled}; band: one standard error below the best mean; a "
-        "triangle at the foot: below the axis."
+    said += (
+        f" Filled: the rate {filled}; band: one standard error below the best mean; a triangle at "
+        "the foot: below the axis."
     )
+    absent = [name for name in evidence.names if name not in {r["method"] for r in records}]
+    if absent:
+        said += f" Left out, for only the accuracy is known of a given rate: {methods(absent)}."
+    return said
 
 
 def _decades(figures: Mapping[str, Any]) -> float:
