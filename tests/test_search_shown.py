@@ -191,8 +191,8 @@ def test_a_better_stands_where_the_winner_is_ahead_at_all_neighbours() -> None:
     searches = {"a": make_search("a", PEAK), "b": behind}
     held = neighbours(searches, found, metric="accuracy", margin=0.01)["a_vs_b"]
     assert held == {
-        "verdict": "better", "winner": "a", "combinations": 9, "standing": 9, "share": 1.0,
-        "stands": True, "at_chosen": True, "breaks": None,
+        "first": "a", "second": "b", "verdict": "better", "winner": "a", "combinations": 9,
+        "standing": 9, "share": 1.0, "stands": True, "at_chosen": True, "breaks": None,
     }  # fmt: skip
 
 
@@ -522,6 +522,9 @@ def test_verdicts_at_neighbouring_rates_agree_in_number() -> None:
             self.search = {"neighbours": pairs or None, "given": None}
 
     def told(**pairs: Any) -> str:
+        for name, of in pairs.items():
+            first, second = name.split("_vs_")
+            pairs[name] = of | {"first": first, "second": second}
         return plain_text(report.neighbours(Found(pairs)))  # type: ignore[arg-type]
 
     assert told() == ""

@@ -46,9 +46,10 @@ def neighbours(
     has no neighbours.
 
     Returns:
-        For each pair: verdict, winner, combinations, standing (how many bear it out), stands (all
-        do), at_chosen (the chosen rates themselves do) and breaks, the first that does not (the
-        rates, and by how much the first method is ahead); None where all do.
+        For each pair: first and second (the methods), verdict, winner, combinations, standing (how
+        many bear it out) and their share, stands (all do), at_chosen (the chosen rates themselves
+        do) and breaks, the first that does not (the rates, and by how much the first method is
+        ahead); None where all do.
     """
     around = {name: near(search, metric) for name, search in searches.items()}
     made = {}
@@ -63,6 +64,8 @@ def neighbours(
         broken = next(((one, other) for one, other, holds in held if not holds), None)
         standing = sum(holds for _, _, holds in held)
         made[f"{a}_vs_{b}"] = {
+            "first": a,
+            "second": b,
             "verdict": verdict.verdict,
             "winner": verdict.winner,
             "combinations": len(held),

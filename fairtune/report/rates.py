@@ -175,15 +175,15 @@ def neighbours(evidence: Evidence) -> str:
 
 def _broken(broken: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the verdicts that do not stand everywhere, those that stand least first."""
-    ordered = sorted(broken.items(), key=lambda item: float(item[1]["share"]))
+    ordered = sorted(broken.values(), key=lambda of: float(of["share"]))
     said = []
-    for pair, of in ordered[:NAMED]:
-        one, other = pair.split("_vs_")
+    for of in ordered[:NAMED]:
         first, second = rate(of["breaks"]["first_rate"]), rate(of["breaks"]["second_rate"])
         where = "even at the chosen rates" if not of["at_chosen"] else "among others"
+        both, failing = methods([of["first"], of["second"]]), of["combinations"] - of["standing"]
         said.append(
-            f"that on {methods([one, other])} fails in {of['combinations'] - of['standing']} of "
-            f"{of['combinations']}, {where} {first} and {second}"
+            f"that on {both} fails in {failing} of {of['combinations']}, {where} {first} and "
+            f"{second}"
         )
     more = len(ordered) - NAMED
     return "; ".join(said) + (f"; {count(more, 'other')} too" if more > 0 else "")
