@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from fairtune.core import params
 from fairtune.core.errors import UserError
 from fairtune.core.params import Params
+from fairtune.runs.search import read_searches
 from fairtune.runs.store import read_runs
 from fairtune.verification import answer, committed
 from fairtune.verification.agreement import check_all
@@ -53,7 +54,7 @@ def verify(study: Params, revision: str) -> Answer:
     }
     unchecked, figures = "", []
     try:
-        figures = mismatches(runs, study.compare)
+        figures = mismatches(runs, study.compare, read_searches(study.methods))
     except UserError as error:  # what the runs say of the committed ones stands all the same
         unchecked = str(error)
     return Answer(

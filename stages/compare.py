@@ -10,9 +10,10 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 
 from typing import Any
 
-from fairtune.analysis.formats import percent, points
+from fairtune.analysis.formats import percent, points, rate
 from fairtune.charts.gallery import compare
 from fairtune.core import files, params, paths
+from fairtune.runs.search import read_searches
 from fairtune.runs.store import read_runs
 
 
@@ -35,6 +36,28 @@ def warnings(content: dict[str, Any]) -> list[str]:
             "of one), and accuracy counts the rare ones little; compare.metric: macro_f1, "
             "balanced_accuracy or matthews weighs them"
         )
+    return said + search_warnings(content["search"])
+
+
+def search_warnings(search: dict[str, Any] | None) -> list[str]:
+    """Return what the user should know of the searches: budgets, edges, collapsed trials."""
+    if search is None:
+        return []
+    said = [f"the budgets of the searches are unequal: {what}" for what in search["unequal"] or []]
+    for name, found in search["methods"].items():
+        if found["edge"]:
+            side = "lowest" if found["edge"] == "low" else "highest"
+            said.append(
+                f"methods.{name}: its best learning rate, {rate(found['best'])}, is the {side} "
+                f"that was tried, and a {side.replace('est', 'er')} one may be better; widen "
+                "learning_rate.search"
+            )
+        if found["chosen_collapsed"]:
+            said.append(
+                f"methods.{name}: a trial at the chosen learning rate, {rate(found['chosen'])}, "
+                f"learned nothing (seeds {found['chosen_collapsed']}); widen learning_rate.search "
+                "to lower rates"
+            )
     return said
 
 
@@ -42,7 +65,8 @@ def main() -> None:
     """Compare the methods, or refuse where their runs do not match."""
     study = params.load()
     runs = read_runs(list(study.methods), study.seeds)
-    content, tables = compare(runs, rules=study.compare)
+    searches = read_searches(study.methods)
+    content, tables = compare(runs, rules=study.compare, searches=searches)
     for warning in warnings(content):
         print(f"compare: warning: {warning}")
     files.write_json(paths.METRICS / "comparison.json", content)

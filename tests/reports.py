@@ -22,7 +22,9 @@ from fairtune.core.params import Params
 from fairtune.report.families import FACTORS
 from fairtune.report.study import Evidence
 from fairtune.runs.record import Run
+from fairtune.runs.search import Search
 from stages.compare import compare
+from tests.searches import make_searches, with_rates
 from tests.studies import METHODS, make_runs, with_company, write_runs
 
 ROOT = Path(__file__).parents[1]
@@ -78,12 +80,16 @@ def evidence_of(
     scaling: dict[str, Any] | None = None,
     looks: Sequence[int] = (),
     metric: str = "accuracy",
+    searches: Mapping[str, Search] | None = None,
 ) -> Evidence:
-    """Return the evidence that these runs lead to."""
+    """Return the evidence that these runs lead to, trained with the rates that searches chose."""
+    runs = with_rates(runs, searches or {})
     made = make_study(runs)
+    for name, search in (searches or {}).items():
+        made["methods"][name]["learning_rate"] = {"search": list(search.asked)}
     made["compare"] |= {"looks": list(looks), "metric": metric}
     study = Params.model_validate(made)
-    content, tables = compare(runs, rules=study.compare)
+    content, tables = compare(runs, rules=study.compare, searches=searches)
     subset, encoded = make_manifests(runs)
     return Evidence(
         study=study,
@@ -101,6 +107,7 @@ def make_evidence(
     *,
     scaling: dict[str, Any] | None = None,
     shared: Mapping[str, Sequence[int]] | None = None,
+    searched: Sequence[str] = (),
     **knobs: Any,
 ) -> Evidence:
     """Return the evidence of a constructed study.
@@ -108,9 +115,14 @@ def make_evidence(
     Args:
         scaling: what a sweep left.
         shared: method -> seeds whose run shared the GPU.
+        searched: methods whose learning rate was searched.
         knobs: as for `make_runs`.
     """
-    return evidence_of(with_company(make_runs(**knobs), shared or {}), scaling=scaling)
+    return evidence_of(
+        with_company(make_runs(**knobs), shared or {}),
+        scaling=scaling,
+        searches=make_searches(searched),
+    )
 
 
 def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:

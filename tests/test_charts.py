@@ -17,9 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fairtune.analysis.formats import NOT_MEASURED
-from fairtune.charts.gallery import Tables, charts, draw_all
+from fairtune.charts.gallery import Tables, charts, compare, draw_all
 from fairtune.charts.style import STYLE, WIDTH, looks
-from tests.studies import METHODS, make_runs, make_tables, with_company
+from fairtune.core.params import Compare
+from tests.searches import make_searches, with_rates
+from tests.studies import METHODS, PALETTE, make_runs, make_tables, with_company
 
 ROOT = Path(__file__).parent.parent
 
@@ -148,6 +150,33 @@ def test_a_chart_is_a_file_and_has_one_name(tmp_path: Path) -> None:
     for name in charts():
         for template in ("paper.typ", "README.md"):
             assert f'chart("{name}"' in (ROOT / "report/template" / template).read_text()
+
+
+def test_rates_that_fail_are_marked_at_the_foot_of_the_axis() -> None:
+    searches = make_searches(METHODS)
+    tables = compare(
+        with_rates(make_runs(), searches),
+        rules=Compare(palette=list(PALETTE), resamples=1000),
+        searches=searches,
+    )[1]
+    figure = drawn(tables, "rates")
+    panels = {axes.get_title().split()[0]: axes for axes in figure.axes}
+    assert list(panels) == list(METHODS)
+    for name, axes in panels.items():
+        assert axes.get_xscale() == "log"
+        foot = axes.get_ylim()[0]
+        below = [r["learning_rate"] for r in tables["rates"]
+                 if r["method"] == name and r["score"] < foot]  # fmt: skip
+        marked = [
+            line for line in axes.lines if line.get_marker() == "v" and not line.get_clip_on()
+        ]
+        assert [list(line.get_xdata()) for line in marked if len(line.get_xdata())] == (
+            [below] if below else []
+        )
+    assert not any(r["score"] < panels["lora"].get_ylim()[0] for r in tables["rates"]
+                   if r["mark"] == "chosen")  # fmt: skip
+    titles = [axes.title.get_window_extent() for axes in figure.axes]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(titles, 2))
 
 
 @pytest.mark.parametrize("shared", [{}, {"full": [1], "qlora": [1, 2, 3]}], ids=["quiet", "shared"])

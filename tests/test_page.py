@@ -17,10 +17,13 @@ import vl_convert
 from dvc_render import VegaRenderer
 from ruamel.yaml import YAML
 
+from fairtune.charts import rates
 from fairtune.charts.gallery import Tables
+from fairtune.charts.records import Compared
 from fairtune.core.files import write_json
 from fairtune.page import page
-from tests.studies import make_runs, make_tables
+from tests.searches import make_searches
+from tests.studies import PALETTE, make_runs, make_tables
 
 ROOT = Path(__file__).parents[1]
 TEMPLATES = ROOT / ".dvc/plots"
@@ -127,6 +130,22 @@ def test_a_template_draws_every_method_with_no_name_of_one_revision(name: str) -
     assert "· workspace" not in text
     assert all(text.count(method) for method in ("zeta", "alpha", "mid_1"))
     assert text.index("zeta") < text.index("alpha") < text.index("mid_1") or name == "pareto"
+
+
+def test_the_template_of_the_rates_draws_searched_and_given_ones() -> None:
+    runs = make_runs(seeds=(1, 2))
+    searches = make_searches(("full", "lora"))
+    records = rates.records(
+        Compared(runs=runs, verdicts=[], palette=PALETTE, margin=0.01, searches=searches)
+    )
+    drawing = svg("rates", workspace={"rates": records})
+    text = " ".join(words(drawing))
+    for record in records:
+        assert record["panel"] in text
+    # A point for each rate, and a band for each method that searched.
+    assert len(re.findall(r'aria-roledescription="point"', drawing)) == len(records)
+    assert len(re.findall(r'aria-roledescription="rect mark"', drawing)) == 2
+    assert "NaN" not in drawing
 
 
 BY_REVISION = [name for name in study() if name != "pareto"]  # which draws a trail in its place

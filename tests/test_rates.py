@@ -1,53 +1,110 @@
-"""The benchmark of learning rates: what it trains, and what it says of it."""
+"""The rule by which a learning rate is chosen from its trials."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
+import math
 
 import pytest
 
-from benchmarks import rates
-from fairtune.core.errors import UserError
-from stages import encode, subset
-from tests import tiny
-from tests.studies import make_runs
+from fairtune.analysis.rates import choose, collapsed, score
+from tests.searches import COLLAPSED, ROWS, Right, make_trial, make_trials
 
 
-def test_seeds_are_a_range_with_both_ends() -> None:
-    assert rates.seed_range("42-44") == [42, 43, 44]
-    assert rates.seed_range("7-7") == [7]
-    for wrong in ("44-42", "42", "a-b", "-1-3"):
-        with pytest.raises(UserError, match=f"--seeds: '{wrong}'; write the first and the last"):
-            rates.seed_range(wrong)
+def chosen(right: Right, *, metric: str = "accuracy") -> float:
+    return choose(make_trials(right), metric).chosen.rate
 
 
-def test_a_rate_is_summed_with_its_lowest_and_its_collapsed_seeds() -> None:
-    runs = make_runs(seeds=(1, 2, 3), accuracy={"lora": 0.9})["lora"]
-    runs[1] = make_runs(seeds=(1, 2, 3), accuracy={"lora": 0.5})["lora"][1]
-    row = rates.summed(runs)
-    assert row["seeds"] == [1, 2, 3]
-    assert row["collapsed"] == [2]
-    assert row["lowest_test"] == min(row["test"]) == pytest.approx(0.5, abs=0.01)
-    assert row["mean_test"] == pytest.approx(sum(row["test"]) / 3, abs=0.0001)
+def test_a_trial_is_scored_after_its_last_epoch_by_the_score_asked_for() -> None:
+    trial = make_trial(1e-3, 1, right=150).model_copy(update={"confusion": [[90, 10], [30, 70]]})
+    assert score(trial, "accuracy") == pytest.approx(0.8)
+    assert score(trial, "balanced_accuracy") == pytest.approx(0.8)
+    f1 = (2 * 90 / (2 * 90 + 10 + 30) + 2 * 70 / (2 * 70 + 30 + 10)) / 2
+    assert score(trial, "macro_f1") == pytest.approx(f1)
 
 
-def test_every_rate_is_trained_with_every_seed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    tiny.write_study(tmp_path)
-    tiny.write_encoder(tmp_path / "encoder")
-    monkeypatch.chdir(tmp_path)
-    subset.main()
-    encode.main()
-    words = ["--methods", "lora", "--rates", "1e-9", "1e-2", "--seeds", "4-5", "--out", "r.json"]
-    monkeypatch.setattr(sys, "argv", ["rates", *words])
-    rates.main()
-    found = json.loads(Path("r.json").read_text())
-    rows = found["methods"]["lora"]
-    assert list(rows) == ["1e-09", "0.01"]
-    assert [row["seeds"] for row in rows.values()] == [[4, 5], [4, 5]]
-    assert found["rows"] == {"train": 24, "validation": 12, "test": 12}
-    assert "| lora | 1e-09 |" in capsys.readouterr().out
-    assert not Path("models").exists()
+def test_the_standard_error_is_pooled_over_rates_and_of_a_mean_over_seeds() -> None:
+    # Shares 0.80 and 0.82, 0.90 and 0.94: variances 0.0002 and 0.0008.
+    choice = choose(make_trials({1e-4: (160, 164), 1e-3: (180, 188)}), "accuracy")
+    assert choice.standard_error == pytest.approx(math.sqrt((0.0002 + 0.0008) / 2 / 2))
+
+
+def test_a_rate_with_a_collapsed_trial_lends_no_spread_unless_all_have_one() -> None:
+    one = {1e-4: (160, 164), 1e-3: (180, 188), 1e-2: (170, COLLAPSED)}
+    choice = choose(make_trials(one), "accuracy")
+    assert choice.standard_error == pytest.approx(math.sqrt(0.0005 / 2))
+    every = choose(make_trials({1e-3: (160, COLLAPSED), 1e-2: (140, COLLAPSED)}), "accuracy")
+    assert every.standard_error == pytest.approx(math.sqrt((0.3**2 / 2 + 0.2**2 / 2) / 2 / 2))
+
+
+def test_the_lowest_within_one_standard_error_wins_and_not_the_best() -> None:
+    # Each rate's seeds are 4 rows apart: a standard error of 0.01, two rows of the mean.
+    near = {1e-5: (170, 174), 1e-4: (181, 185), 1e-3: (182, 186), 1e-2: (175, 179)}
+    choice = choose(make_trials(near), "accuracy")
+    assert choice.standard_error == pytest.approx(0.01)
+    assert (choice.best.rate, choice.chosen.rate) == (1e-3, 1e-4)
+    assert [one.rate for one in choice.within] == [1e-4, 1e-3]
+    assert chosen(near | {1e-4: (178, 182)}) == 1e-3, "four rows behind are two standard errors"
+
+
+def test_the_lowest_wins_even_where_one_between_is_worse() -> None:
+    assert chosen({1e-5: (181, 185), 1e-4: (160, 164), 1e-3: (182, 186)}) == 1e-5
+
+
+def test_of_equal_rates_the_lower_is_the_best_though_none_has_any_spread() -> None:
+    choice = choose(make_trials({1e-4: (180, 180), 1e-3: (180, 180)}), "accuracy")
+    assert choice.standard_error == 0
+    assert choice.best is choice.chosen is choice.tried[0]
+
+
+def test_a_collapsed_trial_counts_with_the_score_that_it_has() -> None:
+    right: Right = {1e-4: (178, 182), 1e-3: (190, COLLAPSED), 1e-2: (170, 174)}
+    choice = choose(make_trials(right), "accuracy")
+    fallen = choice.tried[1]
+    assert fallen.collapsed == [1002]
+    assert fallen.mean == pytest.approx((0.95 + 0.5) / 2)
+    assert choice.chosen.rate == 1e-4
+    assert choice.learned
+
+
+def test_where_every_trial_collapsed_nothing_was_learned() -> None:
+    both = (COLLAPSED, COLLAPSED)
+    choice = choose(make_trials({1e-4: both, 1e-3: both, 1e-2: both}), "accuracy")
+    assert not choice.learned
+    assert choice.chosen.rate == 1e-4
+
+
+def test_guessing_is_collapsed_and_a_little_more_than_guessing_is_not() -> None:
+    assert collapsed(make_trial(1e-4, 1, right=COLLAPSED))
+    assert collapsed(make_trial(1e-4, 1, right=ROWS // 2))
+    assert not collapsed(make_trial(1e-4, 1, right=120))
+
+
+@pytest.mark.parametrize(
+    ("right", "edge"),
+    [
+        ({1e-4: (190, 192), 1e-3: (180, 182), 1e-2: (170, 172)}, "low"),
+        ({1e-4: (170, 172), 1e-3: (180, 182), 1e-2: (190, 192)}, "high"),
+        ({1e-4: (170, 172), 1e-3: (190, 192), 1e-2: (180, 182)}, None),
+    ],
+)
+def test_the_edge_is_that_of_the_best(right: Right, edge: str | None) -> None:
+    assert choose(make_trials(right), "accuracy").edge == edge
+
+
+def test_a_best_rate_on_an_edge_is_told_though_the_chosen_one_is_inside() -> None:
+    choice = choose(make_trials({1e-4: (160, 164), 1e-3: (181, 185), 1e-2: (182, 186)}), "accuracy")
+    assert (choice.chosen.rate, choice.edge) == (1e-3, "high")
+
+
+def test_the_order_of_the_trials_does_not_matter() -> None:
+    trials = make_trials({1e-4: (170, 174), 1e-3: (182, 186), 1e-2: (181, 185)})
+    one, other = choose(trials, "accuracy"), choose(trials[::-1], "accuracy")
+    assert one.tried == other.tried
+    assert one.chosen == other.chosen
+
+
+def test_no_trial_and_uneven_seeds_are_refused() -> None:
+    trials = make_trials({1e-4: (170, 174), 1e-3: (182, 186)})
+    for some in ([], trials[:-1]):
+        with pytest.raises(ValueError, match="each rate needs a trial with each seed"):
+            choose(some, "accuracy")

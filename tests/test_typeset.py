@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import matplotlib
 import pytest
 from pypdf import PdfReader
 
+from fairtune.analysis.formats import rate
 from fairtune.analysis.pairs import POWER
 from fairtune.analysis.scores import SCORES
 from fairtune.charts.gallery import draw_all
@@ -58,6 +60,8 @@ STUDIES: dict[str, dict[str, Any]] = {
     "many classes": {"classes": 7, "rows": 700},
     "a sweep": {"scaling": make_sweep()},
     "a shared GPU": {"seeds": (1, 2, 3), "shared": {"lora": [2], "qlora": [1, 2, 3]}},
+    "a search": {"rows": 2000, "seeds": (1, 2, 3), "searched": METHODS},
+    "a search of two": {"rows": 2000, "seeds": (1, 2, 3), "searched": ("full", "lora")},
     "only shared runs": {"seeds": (1, 2), "shared": dict.fromkeys(METHODS, (1, 2))},
 }  # fmt: skip
 
@@ -118,7 +122,7 @@ UNSAID = {
 SHARES = {
     "accuracy", "accuracy_ci95", "difference", "low", "high", "detectable", "macro_f1",
     "calibration_error", "share", "accuracy_by_tokens", "truncated_share", "margin",
-    "equivalence_low", "equivalence_high", *SCORES, *(f"{key}_ci95" for key in SCORES),
+    "equivalence_low", "equivalence_high", "score", *SCORES, *(f"{key}_ci95" for key in SCORES),
 }  # fmt: skip
 
 
@@ -208,8 +212,29 @@ def backed(found: Evidence) -> set[str]:
         spread = [max(sizes, default=0) - min(sizes, default=0)]
         printed |= {f"{size / 1024:.1f}" for size in [*sizes, *spread]}
         printed |= {f"{n:,}" for n in (shape.layers, shape.hidden)}
+    printed |= searches(found)
     ranks = {str(place) for place in range(1, len(found.names) + 1)}
     return printed | ranks
+
+
+def searches(found: Evidence) -> set[str]:
+    """Return the figures of the searches that are printed otherwise than they are kept."""
+    if found.comparison["search"] is None:
+        return set()
+    seconds = [sum(r.times.train_seconds for r in runs) for runs in found.records.values()]
+    decades = []
+    for of in found.comparison["search"]["methods"].values():
+        seconds += [of["seconds"], *(one["seconds"] for one in of["expected_best"].values())]
+        decades += [of["tolerance_decades"], math.log10(of["range"][1] / of["range"][0])]
+    return {f"{one / 60:.2f}" for one in seconds} | {f"{one:.1f}" for one in decades}
+
+
+def learning_rates(found: Evidence) -> set[str]:
+    """Return every learning rate that was tried or given, as it is printed."""
+    tried = [found.learning_rate(name) for name in found.names]
+    for of in (found.comparison["search"] or {"methods": {}})["methods"].values():
+        tried += map(float, of["rates"])
+    return {rate(one) for one in tried}
 
 
 def of_record(found: Evidence, path: str, name: str) -> set[str]:
@@ -239,7 +264,7 @@ def unbacked(text: str, found: Evidence) -> list[str]:
     quotes = [run.device.name, run.device.driver or "", found.study.report.title,
               found.subset["sha256"][:12], *found.subset["labels"],
               run.parameters["model"]["name"],
-              short_name(found.study.model.name), COMPANY]  # fmt: skip
+              short_name(found.study.model.name), COMPANY, *learning_rates(found)]  # fmt: skip
     quotes += [f"{name} {version}" for name, version in run.versions.items()]
     for quote in sorted(filter(None, quotes), key=len, reverse=True):
         body = body.replace(quote, "")
@@ -307,6 +332,8 @@ SAID = {
     "a method missing": ["two methods", "full and ia3"],
     "one method": ["nothing to compare it with"],
     "a shared GPU": ["lora 2 of 3 runs (1 shared the GPU)", "It is n/a for qlora"],
+    "a search": ["All methods had the same budget: six rates", "EXPECTED BEST VALIDATION ACCURACY"],
+    "a search of two": ["The budgets of the study’s methods were not equal"],
     "only shared runs": ["were not weighed", "The training time is n/a"],
 }
 

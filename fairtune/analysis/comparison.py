@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fairtune.analysis import fairness, looks
+from fairtune.analysis import fairness, looks, search
 from fairtune.analysis.choice import as_json, choose
 from fairtune.analysis.components import components
 from fairtune.analysis.costs import memory_of_runs, weight
@@ -30,6 +30,7 @@ from fairtune.analysis.scores import SCORES
 from fairtune.analysis.verdicts import PairVerdict, compare_all, supported_ranks
 from fairtune.core.params import Compare
 from fairtune.runs.record import Run, Runs
+from fairtune.runs.search import Search
 
 UNEQUAL = 1.3
 """Times its even share that the commonest class has where classes count as unequal."""
@@ -74,13 +75,20 @@ def _at_a_later_look(decided: PairVerdict, later: PairVerdict) -> PairVerdict:
     return replace(decided, comparison=kept)
 
 
-def comparison(runs: Runs, found: Sequence[PairVerdict], *, rules: Compare) -> dict[str, Any]:
-    """Return verdicts, choice, quality by method, agreement and the fairness manifest.
+def comparison(
+    runs: Runs,
+    found: Sequence[PairVerdict],
+    *,
+    rules: Compare,
+    searches: Mapping[str, Search] | None = None,
+) -> dict[str, Any]:
+    """Return verdicts, choice, quality by method, agreement, searches and the fairness manifest.
 
     Args:
         runs: method -> one run a seed.
         found: the verdicts.
         rules: metric, margin, resamples and looks.
+        searches: method -> the search of its learning rate, of those that searched.
     """
     first = next(iter(runs.values()))
     sample = sample_of_runs(runs, score=SCORES[rules.metric])
@@ -111,6 +119,9 @@ def comparison(runs: Runs, found: Sequence[PairVerdict], *, rules: Compare) -> d
         **_classes(runs),
         "choice": _choice(runs, sample, found, failed=failed, level=level, rules=rules),
         "needed": _needed(sample, rules) if len(runs) > 1 else None,
+        "search": search.summary(
+            searches or {}, list(runs), found, metric=rules.metric, margin=rules.margin
+        ),
         "fairness": fairness.manifest(runs),
     }
 

@@ -40,6 +40,12 @@ def mebibytes(value: float) -> str:
     return f"{number(value, digits=0 if value >= 10 else 2)} MiB"
 
 
+def rate(value: float) -> str:
+    """Return a learning rate in three figures at most: 0.0014 is '1.4e-3'."""
+    digits, power = f"{value:.2e}".split("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+
+
 def decimals(value: float) -> int:
     """Return the decimals that leave about three figures."""
     return 0 if value >= 100 else 1 if value >= 10 else 2

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from fairtune.analysis.failures import LEARNED_ALPHA, learned_p_of
 from fairtune.analysis.scores import SCORES
@@ -79,20 +80,25 @@ def collapsed(trial: Trial) -> bool:
 def standard_error(tried: Sequence[RateScore]) -> float:
     """Return the standard error of a rate's mean score over its seeds.
 
-    The spread of two or three seeds alone says little: that of all rates is pooled, but for those
-    with a collapsed trial, whose spread is no noise about a mean (all count where all have one).
-    The choice of the validation rows, which all rates share, is not in it.
+    The spread of two or three seeds alone says little, so that all rates are asked: the median of
+    their variances, over what that median is of one variance of normal scores (the median of
+    chi-square over its degrees of freedom). A mean would go by rates that train too slowly or fall
+    apart, whose seeds lie far apart and say nothing of those near the best. Rates with a collapsed
+    trial are left out where others are left. The choice of the validation rows, which all rates
+    share, is not in it.
 
     Args:
         tried: at least one rate, each with at least two seeds.
     """
     sound = [one.scores for one in tried if not one.collapsed] or [one.scores for one in tried]
-    variance = float(np.mean([np.var(scores, ddof=1) for scores in sound]))
-    return math.sqrt(variance / len(sound[0]))
+    seeds = len(sound[0])
+    usual = float(stats.chi2.median(seeds - 1)) / (seeds - 1)
+    middle = float(np.median([np.var(scores, ddof=1) for scores in sound]))
+    return math.sqrt(middle / usual / seeds)
 
 
-def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
-    """Return the rate that the rule takes.
+def summed(trials: Sequence[Trial], metric: str) -> list[RateScore]:
+    """Return what each rate's trials came to, the lowest rate first.
 
     Args:
         trials: of one method, each rate with the same seeds.
@@ -106,7 +112,7 @@ def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
         by_rate.setdefault(trial.rate, {})[trial.seed] = trial
     if not by_rate or len({frozenset(seeds) for seeds in by_rate.values()}) > 1:
         raise ValueError("each rate needs a trial with each seed")
-    tried = [
+    return [
         RateScore(
             rate=rate,
             scores=[score(by_rate[rate][seed], metric) for seed in sorted(by_rate[rate])],
@@ -114,6 +120,19 @@ def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
         )
         for rate in sorted(by_rate)
     ]
+
+
+def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
+    """Return the rate that the rule takes.
+
+    Args:
+        trials: of one method, each rate with the same seeds.
+        metric: the score to go by.
+
+    Raises:
+        ValueError: there is no trial, or the rates have not all the same seeds.
+    """
+    tried = summed(trials, metric)
     # Of equally good rates the lowest.
     best = max(tried, key=lambda one: (round(one.mean, 9), -one.rate))
     error = standard_error(tried)

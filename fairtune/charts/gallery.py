@@ -27,6 +27,7 @@ from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import STYLE, Look, looks
 from fairtune.core.params import Compare
 from fairtune.runs.record import Runs
+from fairtune.runs.search import Search
 
 Tables = dict[str, list[Record]]
 
@@ -59,19 +60,22 @@ def tables(compared: Compared) -> Tables:
     return {name: chart.records(compared) for name, chart in charts().items()}
 
 
-def compare(runs: Runs, *, rules: Compare) -> tuple[dict[str, Any], Tables]:
+def compare(
+    runs: Runs, *, rules: Compare, searches: Mapping[str, Search] | None = None
+) -> tuple[dict[str, Any], Tables]:
     """Return the verdicts with what stands beside them, and each chart's records by its name.
 
     Args:
         runs: method -> one run a seed.
         rules: metric, margin, resamples and palette.
+        searches: method -> the search of its learning rate, of those that searched.
 
     Raises:
         UserError: the runs do not match.
     """
     fairness.check(runs)
     verdicts = comparison.verdicts(runs, rules)
-    content = comparison.comparison(runs, verdicts, rules=rules)
+    content = comparison.comparison(runs, verdicts, rules=rules, searches=searches)
     compared = Compared(
         runs=runs,
         verdicts=verdicts,
@@ -79,6 +83,7 @@ def compare(runs: Runs, *, rules: Compare) -> tuple[dict[str, Any], Tables]:
         margin=rules.margin,
         score=SCORES[rules.metric],
         failed=content["unlearned"],
+        searches=searches or {},
     )
     drawn = tables(compared)
     # The verdicts are one of DVC's plots (as metrics they would fill `dvc metrics show`), and each

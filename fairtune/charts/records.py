@@ -16,6 +16,7 @@ from fairtune.analysis.quiet import shared
 from fairtune.analysis.scores import SCORES, Score
 from fairtune.analysis.verdicts import PairVerdict
 from fairtune.runs.record import Runs
+from fairtune.runs.search import Search
 
 Record = dict[str, Any]
 
@@ -36,6 +37,8 @@ class Compared:
     """What the study decides by."""
     failed: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Method -> seeds of the trainings that learned nothing."""
+    searches: Mapping[str, Search] = field(default_factory=dict)
+    """Method -> the search of its learning rate, of those that searched."""
 
     @property
     def colors(self) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -18,7 +19,8 @@ from fairtune.core.files import read_table
 from fairtune.publication import edition, part
 from fairtune.publication.place import CHARTS
 from fairtune.publication.union import Union, join
-from fairtune.verification.figures import ABSENT, Mismatch, differing, of_records
+from fairtune.runs.search import read_searches
+from fairtune.verification.figures import ABSENT, Mismatch, differing, of_records, of_searches
 
 THERE = "a file"
 SHOWN = 80
@@ -77,6 +79,9 @@ def lines(place: Path, found: list[Mismatch]) -> list[str]:
 def _of_runs(union: Union) -> Iterator[Mismatch]:
     for one in union.parts:
         yield from of_records(one.runs)
+        with contextlib.chdir(one.folder):
+            searches = read_searches(one.runs)
+        yield from of_searches(one.runs, searches)
 
 
 def _of_predictions(union: Union) -> Iterator[Mismatch]:

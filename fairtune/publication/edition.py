@@ -13,7 +13,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import fresh_folder, write_json
 from fairtune.core.params import Params
 from fairtune.publication import cost_alone
-from fairtune.publication.part import SEARCH, Part
+from fairtune.publication.part import Part
 from fairtune.publication.place import CHARTS, MANIFESTS, PAPER, TWIN
 from fairtune.publication.union import Union
 from fairtune.report import cost_alone as without
@@ -21,6 +21,7 @@ from fairtune.report.families import FACTORS
 from fairtune.report.paper import report
 from fairtune.report.study import SWEEP, Evidence, read
 from fairtune.runs.record import Runs
+from fairtune.runs.search import read_searches
 from fairtune.runs.store import read_runs
 from fairtune.verification.figures import files as figures_of
 
@@ -83,14 +84,14 @@ def write(union: Union, folder: Path, *, charts: Path | None = None) -> None:
 
 
 def following(runs: Runs, study: Params, *, costs_only: bool) -> Iterator[tuple[Path, Any]]:
-    """Yield each file of metrics/ and plots/ with what follows from the runs.
+    """Yield each file of metrics/ and plots/ with what follows from the runs of this folder.
 
     Args:
         runs: of the study.
         study: its parameters.
         costs_only: whether its scores say nothing.
     """
-    for path, _, content in figures_of(runs, study.compare):
+    for path, _, content in figures_of(runs, study.compare, read_searches(study.methods)):
         yield path, cost_alone.without_scores(path, content) if costs_only else content
 
 
@@ -112,7 +113,7 @@ def _inputs(union: Union, folder: Path) -> None:
 
 def _optional(union: Union) -> Iterator[tuple[Path, list[Part]]]:
     """Yield each file that a study need not have, with the parts that have it, if any."""
-    for path in (SWEEP, *(paths.RUNS / method / SEARCH for method in union.methods)):
+    for path in (SWEEP, *(paths.RUNS / method / paths.SEARCH_FILE for method in union.methods)):
         have = [part for part in union.parts if (part.folder / path).is_file()]
         if have:
             yield path, have

@@ -16,9 +16,6 @@ from fairtune.publication.place import MANIFESTS, at
 from fairtune.runs.record import Run, RunRecord
 from fairtune.runs.store import read_runs
 
-SEARCH = "search.json"
-"""In runs/<method>: the trials of a search for its learning rate, where there was one."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Part:

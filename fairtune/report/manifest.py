@@ -25,6 +25,13 @@ def fairness(evidence: Evidence) -> Exhibit:
     ]
     rows += [[capital(key), "the same by seed"] for key in manifest["identical_by_seed"]]
     rows.append(["Gradient checkpointing", setting(manifest["gradient_checkpointing"])])
+    note = "What differs by design is each method's own block, shown with the settings."
+    search = evidence.search
+    if search is not None and search["equal_budget"]:
+        trials = next(iter(search["methods"].values()))["trials"]
+        rows.append(["Trials of learning rates", number(trials)])
+    elif search is not None:
+        note += " The budgets of the searches of learning rates differ, too."
     if manifest["other_use_of_the_gpu"]:
         rows.append(["Other use of the GPU", _others(manifest["other_use_of_the_gpu"])])
     return Exhibit(
@@ -32,7 +39,7 @@ def fairness(evidence: Evidence) -> Exhibit:
         caption="Fairness manifest: identical in all runs",
         header=["What", "Value"],
         rows=rows,
-        note="What differs by design is each method's own block, shown with the settings.",
+        note=note,
     )
 
 

@@ -85,6 +85,18 @@ class Results:
         """The same in the plural."""
         return SCORES[self.metric].plural
 
+    @property
+    def search(self) -> Mapping[str, Any] | None:
+        """What the searches of learning rates found; None where every rate was given."""
+        # Comparisons from before there were searches have no such key.
+        found: Mapping[str, Any] | None = self.comparison.get("search")
+        return found
+
+    @property
+    def search_score(self) -> str:
+        """What prose calls the score that the searches went by."""
+        return SCORES[self.search["metric"] if self.search else self.metric].name
+
     def score(self, name: str) -> float:
         """Return a method's score, as mean over seeds."""
         return float(self.metrics[name][self.metric])

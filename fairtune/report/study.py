@@ -49,6 +49,10 @@ class Evidence(Results):
         """Return a method's block of the parameters."""
         return self.study.methods[name]
 
+    def learning_rate(self, name: str) -> float:
+        """Return the peak learning rate that a method was trained with, given or chosen."""
+        return float(self.records[name][0].parameters["method"]["learning_rate"])
+
     @property
     def baseline(self) -> str:
         """The method that the others are held against: one that trains the whole model."""

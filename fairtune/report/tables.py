@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from fairtune.analysis.costs import MEMORY_COUNTERS
-from fairtune.analysis.formats import NOT_MEASURED, interval, number
+from fairtune.analysis.formats import NOT_MEASURED, interval, number, rate
 from fairtune.analysis.metrics import Metric, hundredths, table
 from fairtune.report import failures, quiet
 from fairtune.report.projection import SHAPES
@@ -18,6 +18,7 @@ from fairtune.report.study import Evidence
 from fairtune.report.techniques import titles
 from fairtune.report.wording import NONE, capital, method, plain, setting
 
+RATE = "learning_rate"
 CRAMPED = 5
 """Methods of which a table with a column for each fits one column of the paper."""
 
@@ -161,6 +162,9 @@ def hyperparameters(evidence: Evidence) -> Exhibit:
         name: {key: value for key, value in evidence.block(name).model_dump().items() if value}
         for name in evidence.names
     }
+    for name, block in blocks.items():
+        how = " (searched)" if evidence.block(name).searched else ""
+        block[RATE] = f"{rate(evidence.learning_rate(name))}{how}"
     keys = dict.fromkeys(key for block in blocks.values() for key in block)
     rows = [["technique", *(titles(evidence.block(name)) for name in evidence.names)]]
     rows += [
@@ -177,6 +181,8 @@ def hyperparameters(evidence: Evidence) -> Exhibit:
 
 def _choice(key: str, value: Any) -> str:
     """Return what a method's block says of a key: roles in words, and PEFT's values as written."""
+    if key == RATE:
+        return str(value)
     roles = key in {"targets", "feedforward"} and isinstance(value, list)
     return plain(", ".join(value)) if roles else setting(value)
 

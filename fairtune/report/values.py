@@ -20,8 +20,10 @@ from fairtune.report import (
     manifest,
     quality,
     quiet,
+    rates,
     recommendation,
     scaling,
+    searches,
     tables,
     trainings,
 )
@@ -73,6 +75,7 @@ def context(evidence: Evidence, *, notebook: bool = True) -> dict[str, Any]:
         "pair_details": accuracy.details(evidence),
         "ranks": accuracy.ranks(evidence),
         "contenders": accuracy.contenders(evidence),
+        "rates": rates.rates(evidence),
         "trainings": trainings.trainings(evidence, evidence.study.seeds),
         "quality": quality.quality(evidence),
         "extremes": {cost: costs.extremes(evidence, cost) for cost in evidence.costs},
@@ -104,6 +107,8 @@ def all_tables(evidence: Evidence) -> dict[str, tables.Exhibit]:
     made = [
         tables.shared(evidence),
         tables.hyperparameters(evidence),
+        searches.chosen(evidence),
+        searches.by_budget(evidence),
         manifest.fairness(evidence),
         tables.metrics(evidence),
         tables.verdicts(evidence),

@@ -7,6 +7,7 @@ extensions and the choice; `record` puts the whole in `runs/<method>/search.json
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,16 @@ def read_search(method: str) -> Search | None:
         return None
     remedy = f"-s record@{method}"
     return parse_search(read_json(path, made_by=remedy), path=path)
+
+
+def read_searches(methods: Iterable[str]) -> Searches:
+    """Read the searches of those of the methods that searched.
+
+    Raises:
+        UserError: a file is not what this version writes.
+    """
+    found = {method: read_search(method) for method in methods}
+    return {method: search for method, search in found.items() if search is not None}
 
 
 def parse_search(content: Any, *, path: Path) -> Search:

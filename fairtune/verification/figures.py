@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairtune.analysis import metrics
+from fairtune.analysis import metrics, rates
 from fairtune.charts.gallery import compare
 from fairtune.core import paths, task
 from fairtune.core.files import read_json
 from fairtune.core.params import Compare
 from fairtune.runs.record import Runs
+from fairtune.runs.search import Search
 
 # Processors round the last digits of a sum otherwise; a figure is printed with four.
 RELATIVE, ABSOLUTE = 1e-6, 1e-9
@@ -31,14 +32,22 @@ class Mismatch:
     expected: Any
 
 
-def mismatches(runs: Runs, rules: Compare) -> list[Mismatch]:
-    """Return the figures that do not follow from the predictions and costs of the runs.
+def mismatches(
+    runs: Runs, rules: Compare, searches: Mapping[str, Search] | None = None
+) -> list[Mismatch]:
+    """Return the figures that do not follow from the predictions, costs and trials of the runs.
+
+    Args:
+        runs: method -> one run a seed.
+        rules: how the methods are set side by side.
+        searches: method -> the search of its learning rate, of those that searched.
 
     Raises:
         UserError: a file is missing or is not JSON, or the runs do not match one another.
     """
-    found = list(of_records(runs))
-    for path, stage, expected in files(runs, rules):
+    given = searches or {}
+    found = [*of_records(runs), *of_searches(runs, given)]
+    for path, stage, expected in files(runs, rules, given):
         found += differing(str(path), "", read_json(path, made_by=stage), expected)
     return found
 
@@ -52,9 +61,42 @@ def of_records(runs: Runs) -> Iterator[Mismatch]:
             yield from differing(record, "accuracy.test", run.record.accuracy.test, share)
 
 
-def files(runs: Runs, rules: Compare) -> Iterator[tuple[Path, str, Any]]:
+def of_searches(runs: Runs, searches: Mapping[str, Search]) -> Iterator[Mismatch]:
+    """Yield what searches say that their trials do not, and runs at another rate than was chosen.
+
+    Args:
+        runs: method -> one run a seed.
+        searches: method -> the search of its learning rate, of those that searched.
+    """
+    for name, search in searches.items():
+        yield from _of_search(name, search)
+        for run in runs[name]:
+            record = str(paths.run_folder(name, run.record.seed) / paths.RECORD)
+            used = run.record.parameters["method"]["learning_rate"]
+            key = "parameters.method.learning_rate"
+            yield from differing(record, key, used, search.learning_rate)
+
+
+def _of_search(name: str, search: Search) -> Iterator[Mismatch]:
+    """Yield what a search says of its trials that does not follow from them."""
+    choice = rates.choose(search.trials, search.metric)
+    expected = {
+        "best": choice.best.rate,
+        "standard_error": round(choice.standard_error, 6),
+        "learning_rate": choice.chosen.rate,
+        "on_edge": choice.edge is not None,
+        "collapsed": [[one.rate, seed] for one in choice.tried for seed in one.collapsed],
+    }
+    found = {key: getattr(search, key) for key in expected}
+    found["collapsed"] = [list(pair) for pair in sorted(search.collapsed)]
+    yield from differing(str(paths.run_folder_of(name) / paths.SEARCH_FILE), "", found, expected)
+
+
+def files(
+    runs: Runs, rules: Compare, searches: Mapping[str, Search]
+) -> Iterator[tuple[Path, str, Any]]:
     """Yield each file, the stage that writes it, and what that would write."""
-    content, tables = compare(runs, rules=rules)
+    content, tables = compare(runs, rules=rules, searches=searches)
     for name, of_method in runs.items():
         figures = metrics.metrics(of_method, metric=rules.metric)
         yield paths.METRICS / f"{name}.json", f"score@{name}", figures
