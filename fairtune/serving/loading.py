@@ -28,6 +28,7 @@ def load(
         UserError: the weights are not there, or the pretrained model cannot be had.
     """
     from peft import PeftModel
+    from transformers.utils import logging
 
     from fairtune.models.build import head_modules
     from fairtune.models.last_token import settle_padding
@@ -36,6 +37,7 @@ def load(
     if not any(folder.glob("*.safetensors")):
         name, seed = folder.parts[-3:-1]
         raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
+    logging.disable_progress_bar()  # it draws where nobody watches, too
     if method.adapter is None:
         # Classes that are named as Transformers would name them are not in what was saved.
         keys = task.config_keys(labels)
