@@ -36,6 +36,8 @@ LONGEST = (
     "test_scaling",
     "test_models",
     "test_reload",
+    "test_export",
+    "test_artefacts",
     "test_typeset",
     "test_layout",
     "test_quiet",

@@ -58,6 +58,11 @@ def named_as_here() -> Iterator[None]:
 
 
 def check_column(path: Path, column: str, known: list[str]) -> None:
+    """Refuse a file without the column of the texts, or with two.
+
+    Raises:
+        UserError: it is so; names the columns that are there.
+    """
     if column not in known:
         raise UserError(
             f"--text-column: '{path}' has no column '{column}'; {did_you_mean(column, set(known))}"

@@ -1,0 +1,83 @@
+"""Put a trained model into a folder that others can load: merged, or the adapter alone.
+
+usage: python -m fairtune.export METHOD [SEED] --to (merged | adapter) FOLDER
+in:    models/METHOD/SEED, metrics, runs, params.yaml; for merged also the test rows and the
+       pretrained model
+out:   FOLDER with weights, tokenizer, classes' names and model card
+"""
+
+from __future__ import annotations
+
+from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from fairtune.core import origins, params, terminal
+from fairtune.core.errors import UserError, did_you_mean
+from fairtune.core.units import MIB
+from fairtune.serving.artefact import find
+
+KINDS = ("merged", "adapter")
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """Return what is asked.
+
+    Raises:
+        UserError: there is no such form.
+    """
+    parser = argparse.ArgumentParser(prog="python -m fairtune.export")
+    parser.description = "Put a trained model into a folder that others can load."
+    add = parser.add_argument
+    add("method", metavar="METHOD", help="of params.yaml")
+    add("seed", metavar="SEED", nargs="?", type=int, help="default: the study's first")
+    add(
+        "--to",
+        nargs=2,
+        required=True,
+        metavar=("KIND", "FOLDER"),
+        help="merged: a model that needs no other; adapter: adapter and head alone",
+    )
+    add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of merged weights")
+    add(
+        "--dequantize",
+        action="store_true",
+        help="merge an adapter of 4-bit weights into the pretrained model's own",
+    )
+    add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
+    given = parser.parse_args(words)
+    given.kind, given.folder = given.to[0], Path(given.to[1])
+    if given.kind not in KINDS:
+        raise UserError(f"--to: no form '{given.kind}'; {did_you_mean(given.kind, KINDS)}")
+    return given
+
+
+def main() -> None:
+    """Write the folder, and say what is in it."""
+    asked = arguments()
+    terminal.quiet_libraries()
+    study = origins.pinned(params.load())
+    artefact = find(study, asked.method, asked.seed)
+    from fairtune.serving import export
+
+    if asked.kind == "adapter":
+        export.export_adapter(study, artefact, asked.folder)
+    else:
+        check = export.export_whole(
+            study,
+            artefact,
+            asked.folder,
+            dtype=asked.dtype,
+            dequantize=asked.dequantize,
+            wanted=asked.device,
+        )
+        print(f"export: {check}")
+    files = [path for path in asked.folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / MIB
+    print(f"export: {len(files)} files, {size:,.1f} MiB, in {asked.folder}")
+
+
+if __name__ == "__main__":
+    errors.run(main)
