@@ -1,6 +1,7 @@
 """Put a trained model into a folder that others can load: merged, or the adapter alone.
 
 usage: python -m fairtune.export METHOD [SEED] --to (merged | adapter) FOLDER
+                                  [--hub USER/NAME [--send]]
 in:    models/METHOD/SEED, metrics, runs, params.yaml; for merged also the test rows and the
        pretrained model
 out:   FOLDER with weights, tokenizer, classes' names and model card
@@ -17,6 +18,7 @@ from pathlib import Path
 from fairtune.core import origins, params, terminal
 from fairtune.core.errors import UserError, did_you_mean
 from fairtune.core.units import MIB
+from fairtune.serving import upload
 from fairtune.serving.artefact import find
 
 KINDS = ("merged", "adapter")
@@ -46,11 +48,19 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="merge an adapter of 4-bit weights into the pretrained model's own",
     )
+    add("--hub", metavar="USER/NAME", help="list what would be sent to this repository of the Hub")
+    add("--send", action="store_true", help="send it: the repository is made, private")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
     given = parser.parse_args(words)
     given.kind, given.folder = given.to[0], Path(given.to[1])
     if given.kind not in KINDS:
         raise UserError(f"--to: no form '{given.kind}'; {did_you_mean(given.kind, KINDS)}")
+    if given.hub is not None:
+        upload.check_name(given.hub)
+    elif given.send:
+        raise UserError("--send: name the repository, with --hub USER/NAME")
+    if given.send:
+        upload.check_online()
     return given
 
 
@@ -77,6 +87,17 @@ def main() -> None:
     files = [path for path in asked.folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / MIB
     print(f"export: {len(files)} files, {size:,.1f} MiB, in {asked.folder}")
+    if asked.hub is not None:
+        hand_over(asked.folder, asked.hub, send=asked.send)
+
+
+def hand_over(folder: Path, repository: str, *, send: bool) -> None:
+    """Say what would be sent to a repository of the Hub, or send it."""
+    print("\n".join(upload.listing(folder)))
+    if send:
+        print(f"export: sent to {upload.send(folder, repository)}")
+    else:
+        print(f"export: nothing was sent; `hf upload {repository} {folder}` would, or --send")
 
 
 if __name__ == "__main__":

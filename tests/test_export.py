@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,13 +15,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
 from fairtune import card, export
 from fairtune.core import params, paths
+from fairtune.core.errors import UserError
 from fairtune.runs import store
-from fairtune.serving import artefact, licences, merging, metadata, usage
+from fairtune.serving import artefact, licences, merging, metadata, upload, usage
 from fairtune.serving import card as cards
 from stages import compare, record, score
 from tests import commands, trained
@@ -231,6 +233,83 @@ def test_nothing_of_the_trainings_is_altered(hub_study: Path, folders: Folders) 
         assert max(path.stat().st_mtime for path in folder.rglob("*")) < min(
             path.stat().st_mtime for path in folders["full"].iterdir()
         )
+
+
+# The Hub.
+
+
+def test_what_would_be_sent_is_listed_and_nothing_is(hub_study: Path, tmp_path: Path) -> None:
+    words = ("ia3", "--to", "adapter", tmp_path / "out", "--hub", "someone/ia3")
+    with mock.patch.object(upload, "HfApi", side_effect=AssertionError("nothing is asked")):
+        done = ran(export.main, hub_study, *words)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    listed = [line.split()[-1] for line in lines if " MiB  " in line]
+    assert listed == sorted(
+        path.relative_to(tmp_path / "out").as_posix()
+        for path in (tmp_path / "out").rglob("*")
+        if path.is_file()
+    )
+    assert "base/config.json" in listed
+    assert "nothing was sent" in lines[-1]
+
+
+def test_what_is_sent_is_the_folder_to_a_private_repository(
+    hub_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    words = ("ia3", "--to", "adapter", tmp_path / "out", "--hub", "someone/ia3", "--send")
+    with mock.patch.object(upload, "HfApi") as api:
+        api.return_value.create_repo.return_value = "https://huggingface.co/someone/ia3"
+        done = ran(export.main, hub_study, *words)
+    assert "sent to https://huggingface.co/someone/ia3" in done.stdout
+    api.return_value.create_repo.assert_called_once_with("someone/ia3", private=True, exist_ok=True)
+    (sent,) = api.return_value.upload_folder.call_args_list
+    assert (sent.kwargs["folder_path"], sent.kwargs["repo_id"]) == (tmp_path / "out", "someone/ia3")
+
+
+class AnswerError(Exception):
+    """An answer of the Hub."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"{status}: of the server")
+        self.response = mock.Mock(status_code=status)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (AnswerError(401), "`hf auth login`"),
+        (AnswerError(500), "could not be written: 500: of the server"),
+        (type("ConnectError", (Exception,), {})("no route"), "does not answer"),
+    ],
+)
+def test_what_the_hub_answers_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, line: str
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with mock.patch.object(upload, "HfApi") as api:
+        api.return_value.create_repo.side_effect = error
+        with pytest.raises(UserError, match=re.escape(line)):
+            upload.send(tmp_path, "someone/ia3")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--hub", "ia3"], "--hub: 'ia3' is not right; give USER/NAME"),
+        (["--hub", "a b/c"], "--hub: 'a b/c' is not right; give USER/NAME"),
+        (["--send"], "--send: name the repository"),
+        (["--hub", "someone/ia3", "--send"], "HF_HUB_OFFLINE is set"),
+    ],
+)
+def test_a_repository_is_named_before_anything_is_sent(
+    hub_study: Path, tmp_path: Path, words: list[str], line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    words = ["ia3", "--to", "adapter", str(tmp_path / "out"), *words]
+    assert line in line_of(export.main, hub_study, *words)
+    assert not list(tmp_path.iterdir())
 
 
 # The card.
