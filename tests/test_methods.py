@@ -26,6 +26,7 @@ from fairtune.models import footprint, refusals
 from fairtune.models.adapters import work_after_step
 from fairtune.models.build import Built, build
 from fairtune.serving.loading import load
+from fairtune.serving.merging import unwrapped
 from fairtune.training import inference, loop, prediction, weights
 from fairtune.training.batches import Collator
 from tests import methods, tiny
@@ -188,6 +189,9 @@ def train_save_and_reload(of: Params, folder: Path, monkeypatch: pytest.MonkeyPa
     if how == "merged":
         after = prediction.predict(merged, ROWS, **passing).probabilities
         assert np.allclose(first, after, atol=1e-4)
+        plain = unwrapped(merged.get_base_model(), torch.float32)
+        alone = prediction.predict(plain, ROWS, **passing).probabilities
+        assert np.allclose(first, alone, atol=1e-4)
 
 
 def test_the_list_is_that_of_the_pinned_peft() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from fairtune.models.pretrained import auto_class
 from fairtune.training.inference import merged
 from fairtune.training.weights import base_config
 
-# How PEFT calls a layer that it wrapped, and a module of which it trains a copy.
-WRAPPED = ".base_layer."
-TRAINED = ".modules_to_save.default."
+# What PEFT puts into the names of weights: of a layer that it wrapped, also for some tokens alone,
+# and of a module of which it trains a copy.
+INSERTED = re.compile(r"\.(token_adapter|base_layer|modules_to_save\.default)(?=\.)")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 HINT = "hand the adapter on as it is: --to adapter"
 
@@ -29,12 +30,20 @@ def merge(model: Any, dtype: torch.dtype) -> Any:
         dtype: of the weights returned, which are merged in their own before.
 
     Raises:
-        UserError: PEFT cannot merge the adapter, or more of it is left than weights.
+        UserError: PEFT cannot merge the adapter.
     """
     whole, how = merged(model)
     if how != "merged":
         raise UserError(f"--to merged: {how}; {HINT}")
-    base = whole.get_base_model()
+    return unwrapped(whole.get_base_model(), dtype)
+
+
+def unwrapped(base: Any, dtype: torch.dtype) -> Any:
+    """Return a model into whose weights an adapter is merged as Transformers alone has it.
+
+    Raises:
+        UserError: of a weight that such a model has, PEFT leaves none behind.
+    """
     plain = auto_class().from_config(base_config(base))
     wanted = plain.state_dict()
     found = plain_state(base.state_dict())
@@ -49,7 +58,7 @@ def merge(model: Any, dtype: torch.dtype) -> Any:
 def plain_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return merged weights by the names that they have in the model without an adapter."""
     # Where a module was trained as a copy, its original is left behind as well, by another name.
-    return {name.replace(WRAPPED, ".").replace(TRAINED, "."): state[name] for name in state}
+    return {INSERTED.sub("", name): tensor for name, tensor in state.items()}
 
 
 def load_plain(folder: Path, device: torch.device) -> Any:
