@@ -57,7 +57,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     # Options may stand between seed and file.
     given = parser.parse_intermixed_args(words)
     rest = list(given.rest)
-    given.seed = int(rest.pop(0)) if rest and rest[0].isdigit() else None
+    given.seed = int(rest.pop(0)) if rest and rest[0].isdecimal() else None
     if len(rest) + (given.text is not None) != 1:
         parser.error("give one of --text TEXT, a file, or - for standard input")
     given.file = rest[0] if rest else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from fairtune.core import sources
+from fairtune.core import params, sources
+from fairtune.data import tokenization
 from fairtune.runs import token_cache
 from fairtune.training import weights
-from tests import trained
+from tests import tiny, trained
 
 # What the documentation gives a user to type, for each method of a study in the working directory.
 LOADING = """
@@ -157,6 +160,34 @@ def test_the_tokenizer_reads_texts_as_the_study_did(hub_study: Path, method: str
     # What a text spells out is text.
     spelled = tokenizer("a [SEP] b", add_special_tokens=False)["input_ids"]
     assert tokenizer.sep_token_id not in spelled
+
+
+@pytest.mark.parametrize("keep", ["head", "tail"])
+@pytest.mark.parametrize(
+    "kind", ["roberta", "xlm-roberta", "deberta-v2", "modernbert", "gpt2", "llama", "qwen2"]
+)
+def test_every_kind_of_tokenizer_comes_through(
+    encoder: Callable[..., Path], tmp_path: Path, kind: str, keep: str
+) -> None:
+    from transformers import AutoTokenizer
+
+    study = params.Params.model_validate(
+        tiny.study({"model.name": str(encoder(kind)), "encode.max_length": 9, "encode.keep": keep})
+    )
+    ours = tokenization.load_tokenizer(study.model)
+    ours.save_pretrained(tmp_path / "cache")
+    (tmp_path / "weights").mkdir()
+    # Beside a whole model lies its configuration, by which Transformers chooses a class as well.
+    shutil.copy(encoder(kind) / "config.json", tmp_path / "weights")
+    weights.complete(tmp_path / "weights", tokenizer=tmp_path / "cache", study=study)
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "weights")
+    special = ours.all_special_tokens[0]
+    texts = [text for text, _ in tiny.reviews(20)] + ["short", f"one {special} in between"]
+    read = theirs(texts, truncation=True)["input_ids"]
+    wanted = tokenization.encode(ours, texts, max_length=9, keep=study.encode.keep).ids
+    assert max(map(len, ours(texts)["input_ids"])) > 9
+    assert read == wanted
+    assert theirs.pad_token_id == ours.pad_token_id
 
 
 def test_the_side_that_is_cut_off_follows_what_the_study_keeps() -> None:

@@ -270,6 +270,7 @@ def test_rows_of_parquet_are_named_by_their_number(
         (["lora", "no.csv"], "'no.csv': not found"),
         (["lora", "data"], "ends in none of .csv"),
         (["lora", "--text", " "], "--text: it is empty"),
+        (["lora", "--text", "a", "--device", "mps"], "--device: 'mps' is not on this machine"),
         (["lora", "reviews.csv", "--prefix", "p_", "--out", "no/x.csv"], "its folder is not there"),
         (["lora", "reviews.csv", "--prefix", "p_", "--out", "x.jsonl"], "end its name in .csv"),
         (["lora", "reviews.csv", "--prefix", "p_", "--out", "x.csv.gz"], "is not packed"),

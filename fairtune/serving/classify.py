@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fairtune.core.params import Encode
+from fairtune.core.errors import UserError
+from fairtune.core.params import Encode, Train
 from fairtune.runs.token_cache import Encoded
 from fairtune.serving.artefact import Artefact
+
+OPTIONS = {"train.device": "--device", "train.evaluation_batch_size": "--batch-size"}
+"""Options of commands that stand for keys of the parameters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +41,15 @@ class Classifier:
         """
         from fairtune.training.prediction import predict
 
-        return predict(
-            self.model,
-            self.encoded(texts),
-            batch_size=self.batch_size,
-            pad_token_id=self.tokenizer.pad_token_id,
-            device=self.device,
-            done=done,
-        ).probabilities
+        with named_as_options():
+            return predict(
+                self.model,
+                self.encoded(texts),
+                batch_size=self.batch_size,
+                pad_token_id=self.tokenizer.pad_token_id,
+                device=self.device,
+                done=done,
+            ).probabilities
 
     def encoded(self, texts: Sequence[str]) -> Encoded:
         """Return the texts' token ids, as the study's `encode` makes them."""
@@ -60,6 +66,30 @@ class Classifier:
         )
 
 
+@contextmanager
+def named_as_options() -> Iterator[None]:
+    """Let errors name a command's options in place of the keys of the parameters."""
+    try:
+        yield
+    except UserError as error:
+        line = str(error)
+        for key, option in OPTIONS.items():
+            line = line.replace(key, option)
+        raise UserError(line) from error
+
+
+def choose_device(train: Train) -> Any:
+    """Return the device that a command was asked for.
+
+    Raises:
+        UserError: it is not there.
+    """
+    from fairtune.hardware import device
+
+    with named_as_options():
+        return device.choose(train)
+
+
 def load_classifier(
     artefact: Artefact, *, wanted: str = "auto", batch_size: int | None = None
 ) -> Classifier:
@@ -74,12 +104,11 @@ def load_classifier(
         UserError: its files, the pretrained model or the device are not there.
     """
     from fairtune.acceleration.prepare import prepare
-    from fairtune.hardware import device
 
     train = artefact.train.model_copy(update={"device": wanted})
     if train.precision == "fp16":  # asked for where it was trained; not every device has it
         train = train.model_copy(update={"precision": "auto"})
-    chosen = device.choose(train)
+    chosen = choose_device(train)
     tokenizer = artefact.tokenizer()
     model = artefact.load(chosen, pad_token_id=tokenizer.pad_token_id)
     prepare(model, chosen, kernels=train.kernels)

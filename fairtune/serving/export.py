@@ -16,12 +16,12 @@ from fairtune.core import paths
 from fairtune.core.errors import UserError
 from fairtune.core.files import fresh_folder
 from fairtune.core.params import Params
-from fairtune.hardware import device
 from fairtune.runs import token_cache
 from fairtune.runs.predictions import Predictions
 from fairtune.runs.token_cache import Encoded
 from fairtune.serving.artefact import Artefact, Form, check_place
 from fairtune.serving.card import write_card
+from fairtune.serving.classify import choose_device
 from fairtune.serving.licences import CARD
 from fairtune.serving.merging import DTYPES, HINT, load_plain, merge
 from fairtune.training.prediction import predict
@@ -164,7 +164,7 @@ def examine(artefact: Artefact, wanted: str) -> Examiner:
         rows=rows,
         pad_token_id=artefact.tokenizer().pad_token_id,
         batch_size=train.evaluation_batch_size,
-        device=device.choose(train),
+        device=choose_device(train),
     )
 
 

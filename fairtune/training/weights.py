@@ -28,10 +28,18 @@ from fairtune.core.units import MIB
 BASE = "base"
 """Folder of the configuration of an adapter's model."""
 ADAPTER_CONFIG = "adapter_config.json"
+TOKENIZER_JSON = "tokenizer.json"
 TOKENIZER_CONFIG = "tokenizer_config.json"
 # What `encode.keep` is to a tokenizer. To keep both ends is nothing that a tokenizer can do: it
 # cuts the end off then, and reads long texts otherwise than the study did.
 SIDES = {"head": "right", "tail": "left", "both": "right"}
+
+# A tokenizer that parts special tokens in a text (`fairtune.data.tokenization`) is to be read as it
+# was written: its family's own class would make it anew of the vocabulary, and not part them.
+AS_WRITTEN = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "model_input_names": ["input_ids", "attention_mask"],
+}
 
 
 def save(model: Any, folder: Path) -> float:
@@ -79,10 +87,21 @@ def complete(folder: Path, *, tokenizer: Path, study: Params) -> None:
         model_max_length=study.encode.max_length,
         truncation_side=SIDES[study.encode.keep],
         padding_side="right",
+        **(AS_WRITTEN if parts_special_tokens(folder / TOKENIZER_JSON) else {}),
     )
     if (folder / ADAPTER_CONFIG).exists():
         name, revision = public_name(study.model.name, study.model.revision)
         rewrite(folder / ADAPTER_CONFIG, base_model_name_or_path=name, revision=revision)
+
+
+def parts_special_tokens(path: Path) -> bool:
+    """Return whether a tokenizer's normalizer takes special tokens in a text apart."""
+    if not path.exists():
+        return False
+    content = json.loads(path.read_text(encoding="utf-8"))
+    special = {token["content"] for token in content["added_tokens"] if token["special"]}
+    steps = (content["normalizer"] or {}).get("normalizers", [])
+    return any(step.get("pattern", {}).get("String") in special for step in steps)
 
 
 def rewrite(path: Path, **values: Any) -> None:
