@@ -18,14 +18,14 @@ import torch
 from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
-from fairtune import card, export
+from fairtune import card, export, predict
 from fairtune.core import params, paths
 from fairtune.core.errors import UserError
 from fairtune.runs import store
 from fairtune.serving import artefact, licences, merging, metadata, upload, usage
 from fairtune.serving import card as cards
 from stages import compare, record, score
-from tests import commands, trained
+from tests import commands, repositories, trained
 
 # Follows the lines of a card, which leave `classify` behind.
 ASKING = """
@@ -233,6 +233,23 @@ def test_nothing_of_the_trainings_is_altered(hub_study: Path, folders: Folders) 
         assert max(path.stat().st_mtime for path in folder.rglob("*")) < min(
             path.stat().st_mtime for path in folders["full"].iterdir()
         )
+
+
+def test_dvc_finds_nothing_changed_by_what_uses_a_training(
+    encoded: repositories.Repository, tmp_path: Path
+) -> None:
+    repository = repositories.copy(encoded, tmp_path / "clone")
+    assert "train@lora-1" in repository.repro("train@lora-1")
+    root, out = repository.root, tmp_path / "out"
+    for main, words in (
+        (predict.main, ["lora", "--text", "A lovely film"]),
+        (card.main, ["lora", "--out", str(tmp_path / "card.md")]),
+        (export.main, ["lora", "--to", "merged", str(out)]),
+    ):
+        done = commands.run(main, root, *words)
+        assert done.returncode == 0, done.stderr
+    assert (out / "model.safetensors").exists()
+    assert repository.status("train@lora-1") == {}
 
 
 # The Hub.
