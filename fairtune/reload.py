@@ -8,18 +8,17 @@ from __future__ import annotations
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fairtune.core import origins, params, paths, task, terminal
+from fairtune.core import origins, params, paths, terminal
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
 from fairtune.runs import token_cache
 from fairtune.runs.store import read_training
+from fairtune.serving.loading import load
 from fairtune.training.start import arguments
 
 # Largest difference of a probability. On one machine the two passes agree to the bit; bf16 on
@@ -61,7 +60,14 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
     from fairtune.training import prediction
 
     chosen = device.choose(study.train)
-    model = load(study, name=name, seed=seed, manifest=manifest, chosen=chosen)
+    model = load(
+        study.model,
+        study.method(name),
+        folder=paths.training_folder(name, seed) / paths.WEIGHTS,
+        labels=len(manifest["labels"]),
+        pad_token_id=int(manifest["pad_token_id"]),
+        chosen=chosen,
+    )
     prepare(model, chosen, kernels=study.train.kernels)
     again = prediction.predict(
         model,
@@ -76,43 +82,6 @@ def prove(study: Params, *, name: str, seed: int) -> Proof:
         largest_difference=float(gap.max()),
         changed=int((again.predicted != run.predictions.predicted).sum()),
     )
-
-
-def load(study: Params, *, name: str, seed: int, manifest: Mapping[str, Any], chosen: Any) -> Any:
-    """Return the trained model from its folder: the whole model, or base and adapter.
-
-    Args:
-        study: the parameters.
-        name: the method's.
-        seed: the run's.
-        manifest: what the encode stage says of the texts.
-        chosen: the device.
-
-    Raises:
-        UserError: the weights are not there.
-    """
-    from peft import PeftModel
-
-    from fairtune.models.build import head_modules
-    from fairtune.models.last_token import settle_padding
-    from fairtune.models.pretrained import auto_class, load_base, load_config
-
-    pad_token_id = int(manifest["pad_token_id"])
-    folder = paths.training_folder(name, seed) / paths.WEIGHTS
-    if not any(folder.glob("*.safetensors")):
-        raise UserError(f"{folder}: no weights here; run `dvc repro train@{name}-{seed}`")
-    method = study.method(name)
-    if method.adapter is None:
-        # Classes that are named as Transformers would name them are not in what was saved.
-        keys = task.config_keys(len(manifest["labels"]))
-        whole = auto_class().from_pretrained(folder, use_safetensors=True, **keys)
-        settle_padding(whole, pad_token_id)
-        return whole.to(chosen.torch_device)
-    config = load_config(study.model, labels=len(manifest["labels"]))
-    head = study.model.head or head_modules(config)
-    base, _ = load_base(study.model, method, config=config, head=head, device=chosen)
-    settle_padding(base, pad_token_id)
-    return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
 
 
 def main() -> None:

@@ -62,8 +62,10 @@ def main(started: float = STARTED) -> None:
     with files.fresh_folder(paths.training_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
         splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
+        tokenizer = paths.ENCODED / paths.TOKENIZER
         save = functools.partial(weights.save, folder=folder / paths.WEIGHTS)
         run = train(study, splits, manifest, name=name, seed=seed, save=save, started=started)
+        weights.complete(folder / paths.WEIGHTS, tokenizer=tokenizer, study=study)
         store.write_run(folder, run.record, run.history, run.predictions)
     print(recording.headline(run.record))
 

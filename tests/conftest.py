@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
@@ -19,7 +20,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["GOMP_SPINCOUNT"] = "10000"
 
-from tests import repositories, tiny
+from tests import repositories, tiny, trained
 
 # The files that take longest, by their processor time, begin first: a file's tests run on one
 # worker, as they share what they made, and the short ones fill up what is left at the end.
@@ -35,6 +36,8 @@ LONGEST = (
     "test_scaling",
     "test_models",
     "test_reload",
+    "test_export",
+    "test_artefacts",
     "test_typeset",
     "test_layout",
     "test_quiet",
@@ -88,13 +91,31 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> repositories.Repository:
     """A clone in which all before the trainings has run, made once for all workers: copy it."""
-    base = tmp_path_factory.getbasetemp()
+    return repositories.Repository(once(tmp_path_factory, "encoded", repositories.encoded))
+
+
+@pytest.fixture(scope="session")
+def hub_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of a Hub's encoder, the four methods trained; leave it as it is."""
+    return once(tmp_path_factory, "hub-study", functools.partial(trained.make, kind="bert"))
+
+
+@pytest.fixture(scope="session")
+def decoder_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of a decoder in a folder, the four methods trained; leave it as it is."""
+    make = functools.partial(trained.make, kind="llama", of_hub=False)
+    return once(tmp_path_factory, "decoder-study", make)
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that is filled once for all workers."""
+    base = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
-    root, made = base / "encoded-repository", base / "encoded-repository.made"
-    with FileLock(base / "encoded-repository.lock"):
+    root, made = base / name, base / f"{name}.made"
+    with FileLock(base / f"{name}.lock"):
         if not made.exists():
             root.mkdir()
-            repositories.encoded(root)
+            make(root)
             made.touch()
-    return repositories.Repository(root)
+    return root

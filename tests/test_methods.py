@@ -15,7 +15,6 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING
 from peft.utils import PeftType
 from safetensors.torch import load_file, save_file
 
-from fairtune import reload
 from fairtune.acceleration.prepare import prepare
 from fairtune.core import paths, task
 from fairtune.core.errors import UserError
@@ -26,6 +25,8 @@ from fairtune.hardware.meter import Meter
 from fairtune.models import footprint, refusals
 from fairtune.models.adapters import work_after_step
 from fairtune.models.build import Built, build
+from fairtune.serving.loading import load
+from fairtune.serving.merging import unwrapped
 from fairtune.training import inference, loop, prediction, weights
 from fairtune.training.batches import Collator
 from tests import methods, tiny
@@ -175,8 +176,8 @@ def train_save_and_reload(of: Params, folder: Path, monkeypatch: pytest.MonkeyPa
     seen.check()
     first = prediction.predict(built.model, ROWS, **passing).probabilities
     weights.save(built.model, paths.training_folder("m", 1) / paths.WEIGHTS)
-    manifest = {"pad_token_id": 0, "labels": ["one", "other"]}
-    again = reload.load(of, name="m", seed=1, manifest=manifest, chosen=chosen)
+    folder = paths.training_folder("m", 1) / paths.WEIGHTS
+    again = load(of.model, of.method("m"), folder=folder, labels=2, pad_token_id=0, chosen=chosen)
     prepare(again, chosen)
     assert np.allclose(first, prediction.predict(again, ROWS, **passing).probabilities, atol=1e-5)
     # Prompts are saved as the vectors that they became; AdaLoRA leaves out what it dropped.
@@ -188,6 +189,9 @@ def train_save_and_reload(of: Params, folder: Path, monkeypatch: pytest.MonkeyPa
     if how == "merged":
         after = prediction.predict(merged, ROWS, **passing).probabilities
         assert np.allclose(first, after, atol=1e-4)
+        plain = unwrapped(merged.get_base_model(), torch.float32)
+        alone = prediction.predict(plain, ROWS, **passing).probabilities
+        assert np.allclose(first, alone, atol=1e-4)
 
 
 def test_the_list_is_that_of_the_pinned_peft() -> None:

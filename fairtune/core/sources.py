@@ -6,6 +6,7 @@ Both `data.source` and `model.name` use these forms.
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import importlib.util
 import re
 import sys
@@ -21,6 +22,8 @@ from fairtune.core.disk import chain, obstacle
 from fairtune.core.errors import UserError
 
 PACKAGE = "package:"
+FOLDER = "folder:"
+"""What stands before the name of a folder where its path must not: nothing finds it by that."""
 # Where DVC runs the experiments of `--queue` and `--temp`.
 QUEUE = ".dvc/tmp/exps/"
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
@@ -64,6 +67,29 @@ def local_path(name: str, *, key: str) -> Path | None:
     if looks_local or not HUB_NAME.match(name):
         raise UserError(f"{key}: '{name}' not found; {_where_to_look()}")
     return None
+
+
+def public_name(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Return name and version of a model as they may be told to others: no path of this machine.
+
+    A Hub model has its own and the commit, `package:NAME/PATH` the version of the package that is
+    installed. A folder keeps its last name alone, behind a word that the Hub knows no name with.
+    """
+    if name.startswith(PACKAGE):
+        return name, package_version(name)
+    path = Path(name).expanduser()
+    if path.exists():
+        return f"{FOLDER}{path.resolve().name}", None
+    return name, revision
+
+
+def package_version(name: str) -> str | None:
+    """Return the installed version of the package of ``package:NAME/PATH``; None if unknown."""
+    package = name.removeprefix(PACKAGE).partition("/")[0]
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _where_to_look() -> str:

@@ -7,11 +7,20 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from fairtune.core.forecast import Forecast
 
@@ -173,3 +182,27 @@ class TrialProgress:
             return {"best": best, "left": "-:--:--"}
         left = (time.monotonic() - self.began) / fresh * (self.total - self.done)
         return {"best": best, "left": str(timedelta(seconds=round(left)))}
+
+
+@contextmanager
+def counted(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Yield what a bar is told of things done; it draws nothing where nobody watches.
+
+    Args:
+        label: of the bar.
+        total: how many things there are.
+    """
+    if not at_terminal():
+        yield lambda _: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda count: bar.advance(task, count)

@@ -1,4 +1,4 @@
-"""What the cells of a source say: names of classes and of groups, and a cell in a message."""
+"""What the cells of a source say: texts, names of classes and groups, and a cell in a message."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any
 # Numbers as CSV files write them.
 WHOLE = re.compile(r"([+-]?[0-9]+)\.0*")
 FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]+")
+
+# A match begins where white space does, so that a long run of blanks is walked through once.
+BREAK = re.compile(r"(?<!\s)\s*(?:<br\s*/?>\s*)+", flags=re.IGNORECASE)
+
+
+def spaced(text: str) -> str:
+    """Return a text with HTML line breaks as white space, and none around it."""
+    # Most texts hold no tag, and looking for one takes longer than all else.
+    return (BREAK.sub(" ", text) if "<" in text else text).strip()
 
 
 def written_label(cell: str) -> str | None:

@@ -11,10 +11,8 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Features, Value
 
 from fairtune.core.errors import UserError
+from fairtune.data.cells import spaced
 from fairtune.data.corpus import COLUMNS, GROUP
-
-# A match begins where white space does, so that a long run of blanks is walked through once.
-BREAK = re.compile(r"(?<!\s)\s*(?:<br\s*/?>\s*)+", flags=re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ def clean(
     """
     columns = (*COLUMNS, *(name for name in next(iter(corpus.values())).features if name == GROUP))
     rows = [
-        (split, row_id, _spaced(text or ""), label, group)
+        (split, row_id, spaced(text or ""), label, group)
         for split, part in corpus.items()
         for row_id, text, label, *group in zip(*(part[name][:] for name in columns), strict=True)
     ]
@@ -84,11 +82,6 @@ def clean(
             kept[split].append((row_id, text, numbers[label], *group))
     pools = {split: _pool(part, columns, names) for split, part in kept.items()}
     return pools, {split: Dropped(**counts) for split, counts in dropped.items()}
-
-
-def _spaced(text: str) -> str:
-    # Most texts hold no tag, and looking for one takes longer than all else.
-    return (BREAK.sub(" ", text) if "<" in text else text).strip()
 
 
 def _pool(rows: list[tuple[Any, ...]], columns: tuple[str, ...], names: list[str]) -> Dataset:

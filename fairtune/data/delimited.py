@@ -54,31 +54,48 @@ def _read_unquoted(
     try:
         table = _read(path, columns, separator, check, quoted=False)
     except RowsError as error:
-        try:
-            table = _read(path, columns, separator, check, quoted=True)
-        except UserError:
-            raise error from None
-        if any(
-            _swallowed(cell, error.fields) for cells in table.columns.values() for cell in cells
-        ):
-            raise
-        return table
+        return _read_quoted(path, columns, separator, check, unless=error)
     for name, cells in table.columns.items():
-        table.columns[name] = _without_quotes(cells)
+        table.columns[name] = without_quotes(cells)
     return table
 
 
-def _swallowed(cell: str, fields: int) -> bool:
+def _read_quoted(
+    path: Path,
+    columns: list[str],
+    separator: str,
+    check: Callable[[list[str]], None],
+    *,
+    unless: RowsError,
+) -> Table:
+    """Read a TSV with quotes, or raise what was wrong without them where they make it no better."""
+    try:
+        table = _read(path, columns, separator, check, quoted=True)
+    except UserError:
+        raise unless from None
+    if any(swallowed(cell, unless.fields) for cells in table.columns.values() for cell in cells):
+        raise unless
+    return table
+
+
+def swallowed(cell: str, fields: int) -> bool:
     """Return whether a cell over several lines holds one that would be a row by itself."""
     return "\n" in cell and any(line.count("\t") == fields - 1 for line in cell.splitlines())
 
 
-def _without_quotes(cells: list[str]) -> list[str]:
+def without_quotes(cells: list[str]) -> list[str]:
     """Take quotes off where each cell that begins with one is quoted as a whole."""
-    begun = [cell for cell in cells if cell.startswith('"')]
-    if not all(QUOTED.fullmatch(cell) for cell in begun):
-        return cells
-    return [c[1:-1].replace('""', '"') if c.startswith('"') else c for c in cells]
+    return [bare(cell) for cell in cells] if all(map(is_whole, cells)) else cells
+
+
+def is_whole(cell: str) -> bool:
+    """Return whether a cell has no quote at its beginning, or is quoted as a CSV writer does it."""
+    return not cell.startswith('"') or QUOTED.fullmatch(cell) is not None
+
+
+def bare(cell: str) -> str:
+    """Return a cell without the quotes around it."""
+    return cell[1:-1].replace('""', '"') if cell.startswith('"') else cell
 
 
 class RowsError(UserError):
@@ -96,27 +113,52 @@ def _read(
     *,
     quoted: bool,
 ) -> Table:
+    found = whole_rows(path, columns, separator, check, quoted=quoted)
+    header = next(found)[1]
+    places = [header.index(name) for name in columns]
+    read: list[list[str]] = [[] for _ in columns]
+    lines = array("q")
+    for line, cells in found:
+        lines.append(line)
+        for cells_of, place in zip(read, places, strict=True):
+            cells_of.append(cells[place])
+    return Table(
+        columns=dict(zip(columns, read, strict=True)), as_text=True, lines=lines, unit="line"
+    )
+
+
+def whole_rows(
+    path: Path,
+    columns: list[str],
+    separator: str,
+    check: Callable[[list[str]], None],
+    *,
+    quoted: bool,
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the header and each row with as many cells, one at a time, with their lines.
+
+    Raises:
+        UserError: after the last row, where some have not as many cells as the header, or there
+            are none; before the first, where the separator is another.
+    """
     rows = _rows(path, separator, quoted=quoted)
     header = next(rows, (0, list[str]()))[1]
-    header = header if quoted else _without_quotes(header)
+    header = header if quoted else without_quotes(header)
     if not header:
         raise UserError(f"data.source: '{path}' is empty: it has no rows")
     _check_separator(path, header, columns, separator)
     check(header)
-    places = [header.index(name) for name in columns]
-    read: list[list[str]] = [[] for _ in columns]
-    lines = array("q")
+    yield 1, header
     ragged: list[str] = []
-    wrong = 0
+    right = wrong = 0
     for line, cells in rows:
-        if len(cells) != len(header):
-            wrong += 1
-            if len(ragged) < SHOWN:
-                ragged.append(f"line {line} has {len(cells)}")
+        if len(cells) == len(header):
+            right += 1
+            yield line, cells
             continue
-        lines.append(line)
-        for cells_of, place in zip(read, places, strict=True):
-            cells_of.append(cells[place])
+        wrong += 1
+        if len(ragged) < SHOWN:
+            ragged.append(f"line {line} has {len(cells)}")
     if wrong:
         error = RowsError(
             f"data.source: '{path}': the header has {len(header)} fields, but "
@@ -124,11 +166,8 @@ def _read(
         )
         error.fields = len(header)
         raise error
-    if not lines:
+    if not right:
         raise UserError(f"data.source: '{path}' is empty: it has no rows")
-    return Table(
-        columns=dict(zip(columns, read, strict=True)), as_text=True, lines=lines, unit="line"
-    )
 
 
 def _rows(path: Path, separator: str, *, quoted: bool) -> Iterator[tuple[int, list[str]]]:

@@ -30,13 +30,9 @@ def read(path: Path, columns: list[str], *, check: Callable[[list[str]], None]) 
     read: list[list[Any]] = [[] for _ in columns]
     numbers = array("q")
     unit, nested = "line", ""
-    for unit, number, row in _rows(path):
-        if not isinstance(row, dict):
-            raise UserError(
-                f"data.source: '{path}': {unit} {number} is no object but {_kind(row)}; {EXPECTED}"
-            )
+    for counted, number, row in objects(path):
         if not numbers:
-            nested = _nested(row)
+            unit, nested = counted, _nested(row)
         known.update(dict.fromkeys(row))
         numbers.append(number)
         for cells, name in zip(read, columns, strict=True):
@@ -47,6 +43,20 @@ def read(path: Path, columns: list[str], *, check: Callable[[list[str]], None]) 
         raise UserError(f"data.source: '{path}' is one object{nested}; {EXPECTED}")
     check(list(known))
     return Table(columns=dict(zip(columns, read, strict=True)), lines=numbers, unit=unit)
+
+
+def objects(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yield what a row's number counts, the number, and the row: one at a time from lines.
+
+    Raises:
+        UserError: the file is not JSON, or a row is no object; names the line.
+    """
+    for unit, number, row in _rows(path):
+        if not isinstance(row, dict):
+            raise UserError(
+                f"data.source: '{path}': {unit} {number} is no object but {_kind(row)}; {EXPECTED}"
+            )
+        yield unit, number, row
 
 
 def _rows(path: Path) -> Iterator[tuple[str, int, Any]]:

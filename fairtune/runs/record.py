@@ -205,7 +205,8 @@ class RunRecord(Part):
     execution: Execution
     accuracy: Accuracy
     shipped_mib: float
-    """Size on disk of what must be shipped besides the pretrained model (full: all weights)."""
+    """Size on disk of the weights that must be shipped besides the pretrained model (full: all
+    weights); its tokenizer is not counted."""
     head_sha256: str
     """Hash of the head's first weights: the same for methods of one seed."""
     model_type: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -50,10 +50,11 @@ def probabilities(
     batch_size: int,
     pad_token_id: int,
     device: Choice,
+    done: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Return the model's probabilities for each row, shape (rows, classes), in the split's order.
 
-    Batches are made of rows of like length.
+    Batches are made of rows of like length; `done` is told how many rows each had.
     """
     longest = int(encoded.lengths.max())
     steps = range(GPU_MULTIPLE, longest, GPU_MULTIPLE) if device.type == "cuda" else ()
@@ -64,6 +65,8 @@ def probabilities(
         for start in range(0, len(order), batch_size):
             batch = collate(order[start : start + batch_size].tolist())
             outputs.append(_forward(model, batch, device))
+            if done is not None:
+                done(len(outputs[-1]))
         stacked = torch.cat(outputs).cpu().numpy()
     restored = np.empty_like(stacked)
     restored[order] = stacked
@@ -83,9 +86,15 @@ def _forward(model: nn.Module, batch: dict[str, torch.Tensor], device: Choice) -
 
 
 def predict(
-    model: nn.Module, encoded: Encoded, *, batch_size: int, pad_token_id: int, device: Choice
+    model: nn.Module,
+    encoded: Encoded,
+    *,
+    batch_size: int,
+    pad_token_id: int,
+    device: Choice,
+    done: Callable[[int], None] | None = None,
 ) -> Predictions:
-    """Return the predictions for a split.
+    """Return the predictions for a split; `done` is told how many rows each batch had.
 
     Raises:
         UserError: the memory does not suffice.
@@ -93,7 +102,12 @@ def predict(
     """
     try:
         found = probabilities(
-            model, encoded, batch_size=batch_size, pad_token_id=pad_token_id, device=device
+            model,
+            encoded,
+            batch_size=batch_size,
+            pad_token_id=pad_token_id,
+            device=device,
+            done=done,
         )
     except torch.OutOfMemoryError as error:
         raise UserError(

@@ -1,0 +1,1 @@
+"""What a study found, in use: its trained models loaded, asked, described and handed on."""
