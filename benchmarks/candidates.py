@@ -13,7 +13,9 @@ benchmarks/candidates.json after each training and prints a table in Markdown.
 from __future__ import annotations
 
 import argparse
+import functools
 import multiprocessing
+import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,15 +25,35 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from benchmarks.rates import accuracies, rows_of, seed_range
 from fairtune.core import files, params, paths, terminal
 from fairtune.core.errors import UserError, run
 from fairtune.core.files import write_json
 from fairtune.data import splits, tokenization
 from fairtune.data.corpus import Part
 from fairtune.models.pretrained import load_config
+from fairtune.runs import token_cache
+from fairtune.runs.token_cache import Encoded
 from stages import encode as stage
 from stages.train import train
+
+
+def seed_range(text: str) -> list[int]:
+    """Return the seeds of '42-51', both ends included.
+
+    Raises:
+        UserError: it is not two numbers in order.
+    """
+    first, _, last = text.partition("-")
+    if not (first.isdigit() and last.isdigit() and int(first) <= int(last)):
+        raise UserError(f"--seeds: '{text}'; write the first and the last, such as 42-51")
+    return list(range(int(first), int(last) + 1))
+
+
+@functools.cache
+def rows_of(folder: Path) -> tuple[dict[str, Encoded], dict[str, Any]]:
+    """Return the rows of each split of a token cache, and what the encode stage says of them."""
+    rows = {name: token_cache.read(folder / f"{name}.parquet") for name in paths.SPLITS}
+    return rows, files.read_json(folder / paths.MANIFEST, made_by="encode")
 
 
 def changed(study: params.Params, changes: dict[str, Any]) -> params.Params:
@@ -109,10 +131,17 @@ def work(study: params.Params, manifest: dict[str, Any]) -> float:
 
 
 def summed(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Return the accuracies of one method of one candidate, by seed."""
+    """Return the accuracies of one method of one candidate, by seed, and what they come to."""
     seeds = sorted(found)
     test, validation = ([found[seed][of] for seed in seeds] for of in ("test", "validation"))
-    return accuracies(seeds, test, validation)
+    return {
+        "seeds": seeds,
+        "test": test,
+        "validation": validation,
+        "mean_test": round(statistics.mean(test), 4),
+        "mean_validation": round(statistics.mean(validation), 4),
+        "lowest_test": min(test),
+    }
 
 
 def train_all(

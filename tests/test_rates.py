@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
-from fairtune.analysis.rates import choose, collapsed, score
+from fairtune.analysis.rates import RateScore, choose, collapsed, score, standard_error
 from tests.searches import COLLAPSED, ROWS, Right, make_trial, make_trials
+
+# The median of chi-square with one degree of freedom: what the middle one of two seeds' variances
+# is of the variance.
+USUAL = 0.4549364
 
 
 def chosen(right: Right, *, metric: str = "accuracy") -> float:
@@ -22,28 +27,52 @@ def test_a_trial_is_scored_after_its_last_epoch_by_the_score_asked_for() -> None
     assert score(trial, "macro_f1") == pytest.approx(f1)
 
 
-def test_the_standard_error_is_pooled_over_rates_and_of_a_mean_over_seeds() -> None:
+def test_the_standard_error_is_the_middle_one_of_the_rates_and_of_a_mean_over_seeds() -> None:
     # Shares 0.80 and 0.82, 0.90 and 0.94: variances 0.0002 and 0.0008.
     choice = choose(make_trials({1e-4: (160, 164), 1e-3: (180, 188)}), "accuracy")
-    assert choice.standard_error == pytest.approx(math.sqrt((0.0002 + 0.0008) / 2 / 2))
+    assert choice.standard_error == pytest.approx(math.sqrt((0.0002 + 0.0008) / 2 / USUAL / 2))
+
+
+def test_a_rate_whose_seeds_lie_far_apart_moves_the_standard_error_no_more_than_any() -> None:
+    near = {1e-5: (160, 164), 1e-4: (180, 184), 1e-3: (182, 186)}
+    far = near | {1e-5: (120, 164)}
+    assert choose(make_trials(far), "accuracy").standard_error == pytest.approx(
+        choose(make_trials(near), "accuracy").standard_error
+    )
+
+
+def test_the_standard_error_is_right_for_normal_scores() -> None:
+    generator = np.random.default_rng(0)
+    found = [
+        standard_error(
+            [
+                RateScore(rate=rate, scores=list(generator.normal(0.9, 0.01, 3)), collapsed=[])
+                for rate in range(9)
+            ]
+        )
+        for _ in range(2000)
+    ]
+    assert float(np.mean(np.square(found))) == pytest.approx(0.01**2 / 3, rel=0.15)
 
 
 def test_a_rate_with_a_collapsed_trial_lends_no_spread_unless_all_have_one() -> None:
     one = {1e-4: (160, 164), 1e-3: (180, 188), 1e-2: (170, COLLAPSED)}
     choice = choose(make_trials(one), "accuracy")
-    assert choice.standard_error == pytest.approx(math.sqrt(0.0005 / 2))
+    assert choice.standard_error == pytest.approx(math.sqrt(0.0005 / USUAL / 2))
     every = choose(make_trials({1e-3: (160, COLLAPSED), 1e-2: (140, COLLAPSED)}), "accuracy")
-    assert every.standard_error == pytest.approx(math.sqrt((0.3**2 / 2 + 0.2**2 / 2) / 2 / 2))
+    assert every.standard_error == pytest.approx(
+        math.sqrt((0.3**2 / 2 + 0.2**2 / 2) / 2 / USUAL / 2)
+    )
 
 
 def test_the_lowest_within_one_standard_error_wins_and_not_the_best() -> None:
-    # Each rate's seeds are 4 rows apart: a standard error of 0.01, two rows of the mean.
+    # Each rate's seeds are 4 rows of 200 apart: a standard error of three rows of the mean.
     near = {1e-5: (170, 174), 1e-4: (181, 185), 1e-3: (182, 186), 1e-2: (175, 179)}
     choice = choose(make_trials(near), "accuracy")
-    assert choice.standard_error == pytest.approx(0.01)
+    assert choice.standard_error == pytest.approx(0.01 / math.sqrt(USUAL))
     assert (choice.best.rate, choice.chosen.rate) == (1e-3, 1e-4)
     assert [one.rate for one in choice.within] == [1e-4, 1e-3]
-    assert chosen(near | {1e-4: (178, 182)}) == 1e-3, "four rows behind are two standard errors"
+    assert chosen(near | {1e-4: (178, 182)}) == 1e-3, "four rows behind are more"
 
 
 def test_the_lowest_wins_even_where_one_between_is_worse() -> None:

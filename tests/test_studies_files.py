@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,10 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from fairtune.analysis.rates import choose
 from fairtune.core import params
+from fairtune.runs.search import parse_search
+from fairtune.search import grid
 
 ROOT = Path(__file__).parent.parent
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
@@ -50,10 +55,40 @@ def test_lora_and_qlora_differ_in_how_frozen_weights_are_stored_and_in_nothing_e
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_each_method_has_a_learning_rate_of_its_own_kind(path: Path) -> None:
+def test_each_method_has_a_learning_rate_or_a_range_of_its_own_kind(path: Path) -> None:
     for name, method in params.load(path).methods.items():
         low, high = RATES[name]
-        assert low <= method.learning_rate <= high
+        ends = method.searched.search if method.searched else (method.rate, method.rate)
+        # The middle of a range, by its decades.
+        assert low <= math.sqrt(ends[0] * ends[1]) <= high
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_all_methods_of_a_study_search_in_equally_wide_ranges_or_none_does(path: Path) -> None:
+    methods = params.load(path).methods.values()
+    widths = [method.searched and method.searched.high / method.searched.low for method in methods]
+    assert widths[0] is None or widths == pytest.approx([widths[0]] * len(widths))
+
+
+def test_the_embedded_study_s_rates_are_those_that_its_search_chooses() -> None:
+    study = params.load(ROOT / "studies/embedded.yaml")
+    asked = params.load(ROOT / "studies/embedded-search.yaml")
+    for name, method in study.methods.items():
+        path = ROOT / f"studies/embedded-search/{name}.json"
+        found = parse_search(json.loads(path.read_text()), path=path)
+        assert method.rate == choose(found.trials, study.compare.metric).chosen.rate
+        assert found.learning_rate == method.rate
+        # It is the search that the preset beside it asks for.
+        ranges = asked.method(name).searched
+        assert ranges is not None
+        assert found.asked == ranges.search
+        assert found.seeds == asked.search.seeds
+        tried = grid.rates(ranges.low, ranges.high, asked.search.trials)
+        assert sorted({trial.rate for trial in found.trials if not trial.round}) == tried
+        assert {trial.seed for trial in found.trials} == set(asked.search.seeds)
+    assert study.model_copy(update={"methods": {}, "search": {}}) == asked.model_copy(
+        update={"methods": {}, "search": {}}
+    )
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -79,7 +114,7 @@ def test_the_decoder_study_is_pinned_and_differs_from_the_reference_in_its_model
     study, reference = params.load(path), params.load(REFERENCE)
     assert study.model.name == "Qwen/Qwen2.5-0.5B"
     assert re.fullmatch(r"[0-9a-f]{40}", study.model.revision or "")
-    same = ("data", "subset", "encode", "train", "seeds", "compare")
+    same = ("data", "subset", "encode", "train", "search", "compare")
     assert all(getattr(study, key) == getattr(reference, key) for key in same)
     for name, method in study.methods.items():
         other = reference.methods[name]

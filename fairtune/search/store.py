@@ -46,7 +46,7 @@ def code_sha256() -> str:
 
 
 def model_of(study: Params) -> Any:
-    """Return what tells a pretrained model from another: its commit, or its files' sizes and times.
+    """Return what tells a pretrained model from another: its commit, or the hash of its files.
 
     Raises:
         UserError: it is not there.
@@ -54,11 +54,12 @@ def model_of(study: Params) -> Any:
     folder = sources.local_path(study.model.name, key="model.name")
     if folder is None:
         return study.model.revision
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return [
-        [str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns]
-        for file in files
-    ]
+    found = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "blake2b").hexdigest()
+        found.append([str(path.relative_to(folder)), digest])
+    return found
 
 
 def shared_key(study: Params, splits: Mapping[str, Any], device: str) -> dict[str, Any]:
