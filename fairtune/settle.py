@@ -81,7 +81,7 @@ def settle(clock: Clock) -> str:
         need = late * pace_of(study, free).until(following, at_hand=many) + SECONDS_OF_THE_REPORT
         if need > clock.left:
             return close(out_of_budget(following, need, clock))
-        amend(schedule.further(study.seeds, following))
+        amend(schedule.further(study.seeds, following, taken=study.search.seeds))
         study = params.load()
         missing = check.stale(study)
 
@@ -123,7 +123,7 @@ def begin(study: Params, pace: Pace, clock: Clock, missing: Sequence[str]) -> Pa
             f"--minutes: {clock.budget / 60:g} is not right; looks at {first} and {first + 1} "
             f"seeds need about {minutes(need + SECONDS_OF_THE_REPORT)}"
         )
-    seeds = schedule.further(study.seeds, planned[0])
+    seeds = schedule.further(study.seeds, planned[0], taken=study.search.seeds)
     amend(seeds, planned)
     print(
         f"settle: looks are planned at {', '.join(map(str, planned))} seeds (compare.looks in "

@@ -11,7 +11,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 import sys
 import time
 
-from fairtune.core import files, origins, params, paths, rates
+from fairtune.core import files, params, paths, rates
 from fairtune.preload import client, owner
 from fairtune.runs.search import Search
 
@@ -20,12 +20,13 @@ STARTED = time.perf_counter()
 
 def main(started: float = STARTED) -> None:
     """Choose the rate of each method, and write it."""
-    study = origins.pinned(params.load())
+    study = params.load()
     found: dict[str, Search] = {}
     if any(block.searched for block in study.methods.values()):
+        from fairtune.core import origins
         from fairtune.rates import extending
 
-        found = extending.searched(study)
+        found = extending.searched(origins.pinned(study))
     with files.fresh_folder(paths.RATES) as folder:
         for name, block in study.methods.items():
             search = found.get(name)

@@ -12,7 +12,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 import sys
 import time
 
-from fairtune.core import files, origins, params, paths
+from fairtune.core import files, params, paths
 from fairtune.preload import client, owner
 
 STARTED = time.perf_counter()
@@ -26,16 +26,18 @@ def arguments() -> tuple[params.Params, str]:
     """
     if len(sys.argv) != 2:
         raise errors.UserError("usage: python -m stages.search METHOD")
-    study, name = origins.pinned(params.load()), sys.argv[1]
+    study, name = params.load(), sys.argv[1]
     study.method(name)
     return study, name
 
 
 def main(started: float = STARTED) -> None:
     """Run the trials of one method, and write them."""
+    from fairtune.core import origins
     from fairtune.search import grid, run
 
     study, name = arguments()
+    study = origins.pinned(study)
     asked = study.method(name).searched
     assert asked is not None
     splits, manifest = run.read_rows()

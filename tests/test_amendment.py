@@ -106,5 +106,6 @@ def test_new_seeds_are_the_next_free_numbers() -> None:
     assert further([42], 3) == [42, 43, 44]
     assert further([7, 100, 3], 5) == [7, 100, 3, 101, 102]
     assert further([1, 2], 2) == [1, 2]
+    assert further([42], 3, taken=[43, 45]) == [42, 44, 46], "those of a search are passed over"
     with pytest.raises(UserError, match="seeds: after 4294967295 too few are left"):
         further([2**32 - 1], 2)

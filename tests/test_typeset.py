@@ -411,6 +411,12 @@ def test_the_markdown_twin_holds_the_same_findings_and_links_charts_that_are_dra
     assert "{" not in re.sub(r"\$\$.*?\$\$", "", text)
 
 
+def test_a_sentence_with_nothing_to_say_leaves_no_gap() -> None:
+    values = context(make_evidence(gpu=True))
+    assert values["memory_note"] == ""
+    assert not re.search(r"\S  +\S", typeset.markdown(values, TEMPLATES))
+
+
 def test_a_text_cannot_break_out_of_the_template() -> None:
     assert markup.typst_text("a_b #import *x* $y$ @z") == r"a\_b \#import \*x\* \$y\$ \@z"
     assert markup.typst_text("`lora`; so") == "#emph[lora];; so"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from fairtune.analysis.crossed import FEWEST_SEEDS
 from fairtune.analysis.planning import MOST_SEEDS
@@ -122,13 +123,19 @@ def affordable(
     return None
 
 
-def further(seeds: Sequence[int], many: int) -> list[int]:
+def further(seeds: Sequence[int], many: int, *, taken: Sequence[int] = ()) -> list[int]:
     """Return seeds and, behind them, the next whole numbers after the largest, so many in all.
+
+    Args:
+        seeds: those at hand.
+        many: how many there are to be.
+        taken: numbers to pass over: the seeds of a search.
 
     Raises:
         UserError: there are none.
     """
-    following = max(seeds) + 1
-    if following + many - len(seeds) > ENDS:
+    after = (seed for seed in range(max(seeds) + 1, ENDS) if seed not in taken)
+    added = list(islice(after, many - len(seeds)))
+    if len(added) < many - len(seeds):
         raise UserError(f"seeds: after {max(seeds)} too few are left under 2^32; take smaller ones")
-    return [*seeds, *range(following, following + many - len(seeds))]
+    return [*seeds, *added]

@@ -68,7 +68,8 @@ def markdown(
     )
     environment.filters["cell"] = markdown_text
     text = _filled(environment, name, values, templates)
-    return re.sub(r"\n{3,}", "\n\n", text)
+    # A sentence with nothing to say leaves two spaces, a section with nothing blank lines.
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"(?<=\S)  +(?=\S)", " ", text))
 
 
 def _environment(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fairtune.core import paths
-from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
 from fairtune.core.terminal import TrialProgress
@@ -171,13 +170,3 @@ def _work(round_: int, job: Job, tell: Callable[[int, int], None]) -> tuple[Tria
 
     trial = run_trial(job, round_=round_, tell=tell)
     return trial, device.choose(job.study.train).name
-
-
-def check_rows(splits: Mapping[str, Encoded]) -> None:
-    """Refuse a search that has nothing to choose by.
-
-    Raises:
-        UserError: there are no validation rows.
-    """
-    if not len(splits["validation"]):
-        raise UserError("subset.validation: a search of learning rates needs validation rows")
