@@ -20,7 +20,7 @@ from fairtune.core import params, paths, sources
 
 # What comes before the trainings: where it changes, they run again.
 UPSTREAM = {"sources", "subset", "encode"}
-TRAIN = "train@"
+SEARCH, TRAIN = "search@", "train@"
 
 
 def check() -> params.Params:
@@ -38,33 +38,41 @@ def check() -> params.Params:
     return study
 
 
-def stale(study: params.Params) -> list[str]:
-    """Return the method of each training that DVC will run; none where DVC cannot tell.
+def stale(study: params.Params) -> tuple[list[str], list[str]]:
+    """Return the method of each training and of each trial that DVC will run.
+
+    None of either where DVC cannot tell. Trials that are kept from before count, too.
 
     Args:
         study: the parameters.
     """
-    words = [sys.executable, "-m", "dvc", "status", "--json", *sorted(UPSTREAM), "train"]
+    words = [sys.executable, "-m", "dvc", "status", "--json", *sorted(UPSTREAM), "search", "train"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
-        return []  # `dvc repro` comes next, and says why
+        return [], []  # `dvc repro` comes next, and says why
     changed: dict[str, Any] = json.loads(done.stdout)
+    of_each = study.search.trials * len(study.search.seeds)
+    searching = [name for name, block in study.methods.items() if block.searched]
     if UPSTREAM & set(changed):
-        return [method for method in study.methods for _ in study.seeds]
-    trainings = (name.removeprefix(TRAIN) for name in changed if name.startswith(TRAIN))
-    return [name.rpartition("-")[0] for name in trainings]
+        trainings = [method for method in study.methods for _ in study.seeds]
+        return trainings, [method for method in searching for _ in range(of_each)]
+    trainings = [
+        name.removeprefix(TRAIN).rpartition("-")[0] for name in changed if name.startswith(TRAIN)
+    ]
+    again = [method for method in searching if f"{SEARCH}{method}" in changed]
+    return trainings, [method for method in again for _ in range(of_each)]
 
 
 def main() -> None:
     """Check, and say nothing where all is right and nothing is to be trained."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     study = check()
-    methods = stale(study)
-    if methods:
+    trainings, trials = stale(study)
+    if trainings or trials:
         from fairtune.training import promise, start
 
         start.set_up_process()
-        print(f"check: {promise.promise(study, methods)}", flush=True)
+        print(f"check: {promise.promise(study, trainings, trials)}", flush=True)
 
 
 if __name__ == "__main__":

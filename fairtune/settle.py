@@ -48,14 +48,14 @@ def settle(clock: Clock) -> str:
     study = check.check()
     if len(study.methods) < 2:
         raise UserError("methods: one alone is compared with nothing; settle needs two or more")
-    free, missing = parallel.slots(), check.stale(study)
+    free, missing = parallel.slots(), check.stale(study)[0]
     if not study.compare.looks:
         judged = not missing and len(study.seeds) >= FEWEST_SEEDS
         if judged and not look(study, free, []):
             return "every pair has a verdict: there is nothing to do"
         many = len(study.seeds)
         study = begin(study, pace_of(study, free), clock, missing)
-        missing = check.stale(study)
+        missing = check.stale(study)[0]
         if judged:
             print(
                 f"settle: note: {many} seeds were judged once before, with the whole level; "
@@ -83,7 +83,7 @@ def settle(clock: Clock) -> str:
             return close(out_of_budget(following, need, clock))
         amend(schedule.further(study.seeds, following, taken=study.search.seeds))
         study = params.load()
-        missing = check.stale(study)
+        missing = check.stale(study)[0]
 
 
 def pace_of(study: Params, free: Sequence[str]) -> Pace:

@@ -14,6 +14,7 @@ import torch
 
 from fairtune import check
 from fairtune.core import params, paths
+from fairtune.core.method import RateRange
 from fairtune.hardware import device, speed
 from fairtune.training import promise, work
 from tests import tiny
@@ -139,6 +140,8 @@ def test_it_says_the_cores_the_precision_and_the_time(
     assert promise.promise(study, ["lora", "full"]) == (
         f"2 cores (AVX2), fp32: 2 trainings to run, about {about}"
     )
+    both = promise.promise(searching(study), ["lora", "full"], ["lora"] * 6)
+    assert "fp32: 6 trials and 2 trainings to run, about " in both
     monkeypatch.setattr(promise, "probed_rate", lambda *_: (1e10, 0.4))
     busy = promise.promise(study, ["lora", "full"])
     assert busy.endswith(f"about {about} if others go on using the cores")
@@ -173,17 +176,47 @@ def test_the_trainings_to_run_are_the_stale_and_all_where_rows_or_tokens_change(
 ) -> None:
     done = SimpleNamespace(returncode=0, stdout=json.dumps(status))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
-    assert check.stale(study) == expected
+    assert check.stale(study) == (expected, [])
+
+
+@pytest.mark.parametrize(
+    ("status", "trials"), [({"search@lora": []}, 6), ({"search@full": []}, 0), ({"encode": []}, 6)]
+)
+def test_the_trials_to_run_are_those_of_methods_that_search(
+    study: params.Params, monkeypatch: pytest.MonkeyPatch, status: dict[str, Any], trials: int
+) -> None:
+    done = SimpleNamespace(returncode=0, stdout=json.dumps(status))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    assert check.stale(searching(study))[1] == ["lora"] * trials
+
+
+def searching(study: params.Params) -> params.Params:
+    """Return the study with a range of rates for LoRA: three rates with two seeds."""
+    block = study.method("lora").model_copy(update={"learning_rate": RateRange(search=(0.1, 0.2))})
+    return study.model_copy(update={"methods": {**study.methods, "lora": block}})
+
+
+def test_a_trial_takes_its_steps_and_the_passes_over_the_validation_rows(
+    study: params.Params,
+) -> None:
+    size = promise.model_size(study)
+    assert size is not None
+    lengths, one = dict.fromkeys(paths.SPLITS, 192.0), size.forward(1, 192) / 1e9
+    found = promise.seconds_of_trials(
+        searching(study), ["lora"] * 6, size=size, lengths=lengths, rate=1e9
+    )
+    of_each = (2.0 * 3 * 800 + promise.EVALUATION * 3 * 300) * one + promise.SECONDS_OF_A_TRIAL
+    assert found == pytest.approx(6 * of_each)
 
 
 def test_nothing_is_said_where_nothing_is_to_be_trained(
     study: params.Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["check"])
-    monkeypatch.setattr(check, "stale", lambda _: [])
+    monkeypatch.setattr(check, "stale", lambda _: ([], []))
     check.main()
     assert capsys.readouterr() == ("", "")
-    monkeypatch.setattr(check, "stale", lambda _: ["lora"])
+    monkeypatch.setattr(check, "stale", lambda _: (["lora"], []))
     monkeypatch.setattr(promise, "promise", lambda *_: "2 cores")
     check.main()
     assert capsys.readouterr() == ("check: 2 cores\n", "")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # they import torch
 EVALUATION, STEP, STEP_OF_ADAPTER, STEP_OF_QUANTIZED = 0.8, 3.0, 2.0, 2.4
 # A stage starts, loads, saves and times single rows.
 SECONDS_OF_A_STAGE = 6.0
+# A trial is forked and loads; several do so at once.
+SECONDS_OF_A_TRIAL = 1.0
 # With less of the cores' time than this the probe tells of a busy machine, and that is said.
 LEAST_HAD = 0.7
 
@@ -88,6 +90,33 @@ def seconds(
     return work / rate + len(methods) * SECONDS_OF_A_STAGE
 
 
+def seconds_of_trials(
+    study: Params,
+    methods: Sequence[str],
+    *,
+    size: Dimensions,
+    lengths: Mapping[str, float],
+    rate: float,
+) -> float:
+    """Return the seconds that trials of learning rates take, without extensions of their ranges.
+
+    On a processor each has a part of the cores, and all together do the same work in the same time.
+
+    Args:
+        study: the parameters.
+        methods: the method of each trial.
+        size: the model's dimensions.
+        lengths: mean tokens of a row of each split.
+        rate: floating point operations a second of passes forward through bare layers.
+    """
+    epochs, subset = study.search.epochs or study.train.epochs, study.subset
+    evaluated = epochs * size.forward(subset.validation, lengths["validation"])
+    trained = epochs * size.forward(subset.train, lengths["train"])
+    work = sum(step_passes(study.method(name)) for name in methods) * trained
+    work += len(methods) * EVALUATION * evaluated
+    return work / rate + len(methods) * SECONDS_OF_A_TRIAL
+
+
 def probed_rate(device: Choice, size: Dimensions, length: int) -> tuple[float, float]:
     """Return the floating point operations a second of one of the model's layers, measured.
 
@@ -126,12 +155,13 @@ def rounded(time: float) -> str:
     return f"{time / 3600:.1f} hours"
 
 
-def promise(study: Params, methods: Sequence[str]) -> str:
+def promise(study: Params, methods: Sequence[str], trials: Sequence[str] = ()) -> str:
     """Return what the trainings will run on and, where that can be told, how long they will take.
 
     Args:
         study: the parameters.
         methods: the method of each training to run.
+        trials: the method of each trial of a learning rate to run before.
 
     Raises:
         UserError: the device or the precision asked for is not there.
@@ -139,7 +169,12 @@ def promise(study: Params, methods: Sequence[str]) -> str:
     from fairtune.hardware import device
 
     chosen = device.choose(study.train)
-    what = f"{len(methods)} training{'s' if len(methods) > 1 else ''} to run"
+    what = " and ".join(
+        f"{len(some)} {name}{'s' if len(some) > 1 else ''}"
+        for some, name in ((trials, "trial"), (methods, "training"))
+        if some
+    )
+    what += " to run"
     size = model_size(study)
     # A GPU's steps are replayed as graphs, of which a probe of a second tells nothing.
     if chosen.type != "cpu" or size is None:
@@ -147,5 +182,6 @@ def promise(study: Params, methods: Sequence[str]) -> str:
     lengths = mean_lengths(study)
     rate, had = probed_rate(chosen, size, max(1, round(lengths["train"])))
     total = seconds(study, methods, size=size, lengths=lengths, rate=rate)
+    total += seconds_of_trials(study, trials, size=size, lengths=lengths, rate=rate)
     busy = " if others go on using the cores" if had < LEAST_HAD else ""
     return f"{machine(chosen)}: {what}, about {rounded(total)}{busy}"
