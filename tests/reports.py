@@ -154,15 +154,20 @@ def write_study(
     return write_study_of(root, with_company(make_runs(**knobs), shared or {}))
 
 
-def write_study_of(root: Path, runs: dict[str, list[Run]]) -> Evidence:
+def write_study_of(
+    root: Path, runs: dict[str, list[Run]], searches: Mapping[str, Search] | None = None
+) -> Evidence:
     """Write the study of these runs under ``root`` as the pipeline leaves it before the report."""
-    found = evidence_of(runs)
+    found = evidence_of(runs, searches=searches)
     write_runs(root, runs)
     (root / paths.PARAMS).write_text(json.dumps(make_study(runs)), encoding="utf-8")
     write_json(root / paths.SUBSET / paths.MANIFEST, found.subset)
     write_json(root / paths.ENCODED / paths.MANIFEST, found.encoded)
     write_json(root / paths.METRICS / "comparison.json", found.comparison)
     write_json(root / FACTORS, {"results": []})
+    for name, search in (searches or {}).items():
+        content = search.model_dump(mode="json")
+        write_json(root / paths.run_folder_of(name) / paths.SEARCH_FILE, content)
     for name, of_method in found.metrics.items():
         write_json(root / paths.METRICS / f"{name}.json", of_method)
     for name, table in found.tables.items():

@@ -76,7 +76,7 @@ def make_search(
         method=method, metric=metric, asked=ends, range=ends, extensions=extensions,
         trials_per_range=len(right), seeds=list(seeds), epochs=epochs, trials=trials,
         collapsed=sorted((trial.rate, trial.seed) for trial in trials if collapsed(trial)),
-        best=choice.best.rate, standard_error=choice.standard_error,
+        best=choice.best.rate, standard_error=round(choice.standard_error, 6),
         learning_rate=choice.chosen.rate, on_edge=choice.edge is not None, seconds=240.0,
         at_once=4, device="NVIDIA H200",
     )  # fmt: skip

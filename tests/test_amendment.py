@@ -28,15 +28,16 @@ def changed(old: str, new: str) -> list[str]:
 def test_of_a_study_of_the_project_two_lines_change(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "params.yaml"
     copy.write_text(path.read_text())
-    seeds = further(params.load(copy).seeds, 5)
-    amend(seeds, [5, 8], path=copy)
+    first = len(params.load(copy).seeds) + 2
+    seeds, looks = further(params.load(copy).seeds, first), [first, first + 3]
+    amend(seeds, looks, path=copy)
     lines = changed(path.read_text(), copy.read_text())
-    assert [line for line in lines if line[0] == "+"] == [f"+seeds: {seeds}", "+  looks: [5, 8]"]
+    assert [line for line in lines if line[0] == "+"] == [f"+seeds: {seeds}", f"+  looks: {looks}"]
     assert len(lines) == 4
-    assert params.load(copy).compare.looks == [5, 8]
-    amend(further(seeds, 8), path=copy)
-    assert changed(path.read_text(), copy.read_text())[-1] == "+  looks: [5, 8]"
-    assert len(params.load(copy).seeds) == 8
+    assert params.load(copy).compare.looks == looks
+    amend(further(seeds, first + 3), path=copy)
+    assert changed(path.read_text(), copy.read_text())[-1] == f"+  looks: {looks}"
+    assert len(params.load(copy).seeds) == first + 3
     assert sorted(tmp_path.iterdir()) == [copy]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from typing import Any
 import pytest
 
 from fairtune import plan
+from fairtune.core import params
 from fairtune.core.errors import UserError
 from fairtune.design.pilot import at_hand, seconds_by_method, training_seconds
 from tests import commands, tiny
 from tests.reports import ROOT
+from tests.searches import make_search
 from tests.studies import PROFILES, make_runs, write_runs
 
 METHODS = ("full", "lora", "ia3")
@@ -30,7 +33,7 @@ def study(folder: Path, *, seeds: tuple[int, ...], runs: bool = True, **changes:
         {
             "seeds": list(seeds),
             "subset": {**rows, "seed": 1},
-            "methods": {name: PROFILES[name].block for name in METHODS},
+            "methods": {name: copy.deepcopy(PROFILES[name].block) for name in METHODS},
             "compare.metric": "accuracy",
             "compare.resamples": 1000,
             **{key: record.parameters[key] for key in ("model", "encode", "train")},
@@ -129,6 +132,19 @@ def test_runs_of_other_parameters_are_refused_but_not_needed(tmp_path: Path) -> 
         "`dvc repro` first\n"
     )
     assert {one["minutes"] for one in answer(tmp_path, "--from-nothing")["sizes"]} == {None}
+
+
+def test_runs_at_the_rates_that_a_search_chose_are_those_of_the_study(tmp_path: Path) -> None:
+    study(tmp_path, seeds=(1, 2))
+    asked = params.load(tmp_path / "params.yaml")
+    rate = asked.method("lora").rate
+    found = make_search("lora", {rate / 2: (160, 162), rate: (180, 182), rate * 2: (170, 172)})
+    search = {"search": list(found.asked)}
+    study(tmp_path, seeds=(1, 2), **{"methods.lora.learning_rate": search})
+    done = commands.run(plan.main, tmp_path)
+    assert "made with another methods.lora.learning_rate" in done.stderr
+    (tmp_path / "runs/lora/search.json").write_text(found.model_dump_json())
+    assert "2 seeds, 400 test rows" in answer(tmp_path)["text"][0]
 
 
 def test_from_nothing_the_runs_still_tell_the_minutes(tmp_path: Path) -> None:

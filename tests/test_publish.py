@@ -24,10 +24,12 @@ from fairtune.core import params, task
 from fairtune.publication import workspace
 from fairtune.report import typeset
 from fairtune.runs.record import Run, RunRecord
+from fairtune.runs.search import Search
 from fairtune.runs.store import write_run
 from tests import commands
 from tests.reports import ROOT, make_sweep, write_study_of
 from tests.repositories import environment
+from tests.searches import make_search
 from tests.studies import make_runs
 
 METHODS = ("full", "lora")
@@ -71,15 +73,20 @@ def call(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def write_workspace(root: Path, runs: Study) -> None:
     """Write a study as `dvc repro` leaves it, with weights, data, a sweep and a search."""
-    write_study_of(root, runs)
+    write_study_of(root, runs, {"lora": search_of(runs)})
     shutil.copytree(ROOT / "report/template", root / "report/template")
     (root / "metrics/scaling.json").write_text(json.dumps(make_sweep(METHODS)))
-    (root / "runs/lora/search.json").write_text('{"trials": []}')
     (root / "report/walkthrough.ipynb").write_text("{}")
     weights = root / "models/lora/1/weights/adapter.safetensors"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(bytes(3 * 2**20))
     (root / "data/subset/train.parquet").write_bytes(bytes(2**20))
+
+
+def search_of(runs: Study) -> Search:
+    """Return a search that chose the rate at which LoRA was trained."""
+    rate = runs["lora"][0].record.parameters["method"]["learning_rate"]
+    return make_search("lora", {rate / 2: (160, 162), rate: (180, 182), rate * 2: (170, 172)})
 
 
 @pytest.fixture(scope="module")
@@ -393,8 +400,9 @@ def test_dvc_that_cannot_tell_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ready")
 def test_two_parts_are_the_whole_study(parts: Path, whole: Study, made: Path) -> None:
     write_study_of(parts / "b", of_seeds(whole, (3, 4)))
-    for part, trials in (("a", 1), ("b", 2)):
-        (parts / part / "runs/lora/search.json").write_text(f'{{"trials": {trials}}}')
+    for part, seconds in (("a", 1.0), ("b", 240.0)):
+        found = search_of(whole).model_copy(update={"seconds": seconds})
+        (parts / part / "runs/lora/search.json").write_text(found.model_dump_json())
     done = call(parts, NAME, "--from", "b", "a")
     assert done.returncode == 0, done.stderr
     assert "runs/lora/search.json is that of b; a have others" in done.stdout

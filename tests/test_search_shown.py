@@ -313,7 +313,7 @@ def test_the_stage_warns_of_unequal_budgets_edges_and_collapsed_choices() -> Non
     found = summary(quiet, ["a", "b"], [], metric="accuracy", margin=0.01)
     assert search_warnings(found) == []
     rising: Right = {1e-4: (150, 152), 1e-3: (170, 172), 1e-2: (180, 182)}
-    failing: Right = {1e-4: (140, COLLAPSED), 1e-3: (140, COLLAPSED), 1e-2: (120, COLLAPSED)}
+    failing: Right = {1e-4: (140, COLLAPSED), 1e-3: (138, COLLAPSED), 1e-2: (120, COLLAPSED)}
     loud = {"a": make_search("a", rising), "b": make_search("b", failing, epochs=1)}
     said = search_warnings(summary(loud, ["a", "b"], [], metric="accuracy", margin=0.01))
     assert said == [

@@ -9,6 +9,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.params import Params
 from fairtune.core.paths import RECORD, run_folder
 from fairtune.runs.record import Run, RunRecord, Runs
+from fairtune.runs.search import read_search
 from fairtune.runs.store import read_runs
 from fairtune.training.promise import SECONDS_OF_A_STAGE
 
@@ -55,11 +56,24 @@ def _changed(record: RunRecord, study: Params) -> str | None:
         used = record.parameters.get(section if "." not in section else "method", {})
         for key in now:
             # A key that the record does not have is of a later version, with its default.
-            if key in used and used[key] != now[key]:
+            if key in used and used[key] != now[key] and not _found(record, study, key):
                 return f"{section}.{key}"
     rows = study.subset.model_dump()
     return next((f"subset.{key}" for key, many in record.data.rows.items() if rows[key] != many),
                 None)  # fmt: skip
+
+
+def _found(record: RunRecord, study: Params, key: str) -> bool:
+    """Return whether a run's value is what the search that params.yaml asks for has found."""
+    asked = study.method(record.method).searched
+    if key != "learning_rate" or asked is None:
+        return False
+    search = read_search(record.method)
+    return (
+        search is not None
+        and search.asked == asked.search
+        and search.learning_rate == record.parameters["method"][key]
+    )
 
 
 def training_seconds(record: RunRecord, *, test_rows: float = 1.0) -> float:
