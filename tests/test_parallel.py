@@ -12,6 +12,7 @@ import pytest
 
 from fairtune import parallel
 from fairtune.core.errors import UserError
+from tests import tiny
 from tests.repositories import Repository, copy, environment, inside, until
 
 HELD = "LIBRARIES = "
@@ -113,3 +114,38 @@ def test_each_visible_gpu_is_a_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAIRTUNE_SLOTS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
     assert parallel.slots() == ["2", "5"]
+
+
+@pytest.mark.parametrize(
+    ("rate", "order"),
+    [
+        (0.01, ["repro encode", "repro rates", "run train@lora-1"]),
+        (
+            {"search": [0.001, 0.01]},
+            ["repro encode", "run search@lora", "repro rates", "run train@lora-1"],
+        ),
+    ],
+    ids=("given", "searched"),
+)
+def test_searches_run_side_by_side_before_the_rates_are_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: object, order: list[str]
+) -> None:
+    tiny.write_study(tmp_path, {"methods.lora.learning_rate": rate})
+    monkeypatch.chdir(tmp_path)
+    done: list[str] = []
+
+    def run_all(stages: list[str], free: list[str]) -> list[parallel.Training]:
+        assert free == ["0", "1"]
+        done.extend(f"run {stage}" for stage in stages)
+        return []
+
+    def dvc(*words: str) -> int:
+        done.append(" ".join(words))
+        return 0
+
+    names = {"search": ["search@lora"], "train": ["train@lora-1"]}
+    monkeypatch.setattr(parallel, "stale", lambda kind: names[kind])
+    monkeypatch.setattr(parallel, "run_all", run_all)
+    monkeypatch.setattr(parallel, "dvc", dvc)
+    parallel.train(["0", "1"])
+    assert done == order
