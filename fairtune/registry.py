@@ -14,6 +14,7 @@ from __future__ import annotations
 from fairtune.core.errors import UserError, run  # isort: skip (it answers Ctrl-C meanwhile)
 
 import argparse
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -78,6 +79,8 @@ def filled(text: str, wanted: Mapping[str, Any] | None) -> str:
     Raises:
         UserError: its section is written in a way that this cannot change.
     """
+    if written(text) == wanted:
+        return text
     entry = _lines(wanted) if wanted else ""
     text = text if text.endswith("\n") else f"{text}\n"
     if ENTRY.search(text):
@@ -87,12 +90,13 @@ def filled(text: str, wanted: Mapping[str, Any] | None) -> str:
         made = SECTION.sub(lambda found: found[0] + entry, text, count=1)
     else:
         made = f"{text}\n{COMMENT}\nartifacts:\n{entry}" if entry else text
-    if written(made) != wanted:
-        raise UserError(
-            f"{PIPELINE}: artifacts.{NAME}: written in a way that cannot be changed here; take it "
-            "out, and run this again"
-        )
-    return made
+    with contextlib.suppress(UserError):  # as of a second section beside one in braces
+        if written(made) == wanted:
+            return made
+    raise UserError(
+        f"{PIPELINE}: artifacts.{NAME}: written in a way that cannot be changed here; take it out, "
+        "and run this again"
+    )
 
 
 def _lines(wanted: Mapping[str, Any]) -> str:

@@ -95,6 +95,12 @@ def encoded(tmp_path_factory: pytest.TempPathFactory) -> repositories.Repository
 
 
 @pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> repositories.Repository:
+    """A clone with a study that is run and committed up to `compare`; copy it to change it."""
+    return repositories.Repository(once(tmp_path_factory, "finished", repositories.finished))
+
+
+@pytest.fixture(scope="session")
 def hub_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study of a Hub's encoder, the four methods trained; leave it as it is."""
     return once(tmp_path_factory, "hub-study", functools.partial(trained.make, kind="bert"))
