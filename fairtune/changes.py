@@ -56,8 +56,10 @@ def verdicts_here() -> Comparison | None:
     return found if isinstance(found, dict) else None
 
 
-def finding() -> str:
+def finding(now: Comparison | None) -> str:
     """Return the finding as the report has it, or why there is none."""
+    if now is None:
+        return f"There are no verdicts here: {VERDICTS} is missing or not right."
     try:
         return markdown_text(headline(read_results(params.load())))
     except UserError as error:
@@ -212,7 +214,7 @@ def report(revision: str, pictures: str | None = None, head: str = "HEAD") -> st
     since = commit[:SHORT]
     before, now = verdicts_at(commit), verdicts_here()
     parts = [
-        [f"# What changed since {since}", "", finding(), ""],
+        [f"# What changed since {since}", "", finding(now), ""],
         [f"Recommended: {choice(before)} at {since}, {choice(now)} now."],
         ["", "## Verdicts", "", *verdicts(before, now, since)],
         ["", "## Metrics", "", *metrics(since)],

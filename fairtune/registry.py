@@ -68,7 +68,9 @@ def written(text: str) -> dict[str, Any] | None:
         raise UserError(f"{PIPELINE}: not right: {said}; mend it by hand") from None
     section = (content if isinstance(content, dict) else {}).get("artifacts") or {}
     if not isinstance(section, dict):
-        raise UserError(f"{PIPELINE}: artifacts: expected names with what they are; found {section}")
+        raise UserError(
+            f"{PIPELINE}: artifacts: expected names with what they are; found {section}"
+        )
     found: dict[str, Any] | None = section.get(NAME)
     return found
 

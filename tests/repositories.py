@@ -159,8 +159,8 @@ def finished(root: Path) -> Repository:
     """
     from stages import compare, encode, rates, record, score, search, sources, subset, train
 
-    # Weights this large tell texts apart before any training, and RoBERTa's kind of tokenizer is the
-    # same each time it is trained.
+    # Weights this large tell texts apart before any training, and a tokenizer of RoBERTa's kind is
+    # the same each time it is trained.
     tiny.write_encoder(root / "encoder", kind="roberta", initializer_range=0.1)
     tiny.write_reviews(root / "reviews.csv", rows=150)
     changes = {"subset.train": 96, "subset.test": 32, "train.epochs": 6, "compare.resamples": 1000}

@@ -148,9 +148,9 @@ def test_the_artefact_is_the_same_for_dvc_and_bears_gto_s_version(origin: Reposi
 
     with Repo(str(origin.root)) as repo:
         (known,) = repo.artifacts.read()["dvc.yaml"].values()
-    assert known.to_dict() == load((origin.root / "dvc.yaml").read_text())["artifacts"][
-        "recommended"
-    ]
+    assert (
+        known.to_dict() == load((origin.root / "dvc.yaml").read_text())["artifacts"]["recommended"]
+    )
     shown = json.loads(origin.run("gto", "show", "--json"))
     assert shown["recommended"]["version"] == "v0.1.0"
     assert origin.status() == {}

@@ -91,9 +91,7 @@ def git(*words: str) -> bytes:
     try:
         done = subprocess.run(["git", *words], capture_output=True, check=False)
     except FileNotFoundError:
-        raise UserError(
-            "git: not found; what is committed is read from Git: install it"
-        ) from None
+        raise UserError("git: not found; what is committed is read from Git: install it") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it failed"]
         raise UserError(f"git {words[0]}: {said[0]}; run this in a clone of the project")
