@@ -47,6 +47,7 @@ setup: $(VENV)/.run .dvc/plots.html ## install what the study needs, and nothing
 repro: setup ## run what changed of the study, then show metrics and charts
 	@$(BIN)/python -m fairtune.check
 	@dvc repro
+	@$(BIN)/python -m fairtune.registry
 	@echo; dvc metrics show
 	@dvc plots show >/dev/null
 	@echo; echo "charts: dvc_plots/index.html (open it in a browser; it needs no network)"
@@ -77,6 +78,7 @@ lock: $(VENV)/.dev ## compile the requirements files anew
 parallel: setup ## run the stale trainings at once, one on each GPU, then the rest
 	@$(BIN)/python -m fairtune.check
 	@$(BIN)/python -m fairtune.parallel
+	@$(BIN)/python -m fairtune.registry
 
 .PHONY: verify
 verify: setup ## hold the runs here against those committed (REV=HEAD)

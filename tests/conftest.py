@@ -38,6 +38,9 @@ LONGEST = (
     "test_reload",
     "test_export",
     "test_artefacts",
+    "test_registry",
+    "test_pull_request",
+    "test_changes",
     "test_typeset",
     "test_layout",
     "test_quiet",
@@ -92,6 +95,12 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> repositories.Repository:
     """A clone in which all before the trainings has run, made once for all workers: copy it."""
     return repositories.Repository(once(tmp_path_factory, "encoded", repositories.encoded))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> repositories.Repository:
+    """A clone with a study that is run and committed up to `compare`; copy it to change it."""
+    return repositories.Repository(once(tmp_path_factory, "finished", repositories.finished))
 
 
 @pytest.fixture(scope="session")

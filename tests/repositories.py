@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from fairtune.preload import client, owner
-from tests import tiny
+from tests import commands, tiny
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
@@ -25,6 +25,11 @@ RUNNING = re.compile(r"^Running stage '([^']+)'", re.MULTILINE)
 METHODS = {
     "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query"], "r": 2},
     "ia3": {"learning_rate": 0.01, "adapter": "ia3", "targets": ["key"]},
+}
+# Two that learn a tiny study, so that one of them is recommended.
+LEARNING: dict[str, dict[str, Any]] = {
+    "full": {"learning_rate": 0.003},
+    "lora": {"learning_rate": 0.02, "adapter": "lora", "targets": ["query", "value"], "r": 2},
 }
 FILES = (".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
 
@@ -143,6 +148,37 @@ def encoded(root: Path) -> Repository:
     pipeline = (ROOT / "dvc.yaml").read_text()
     made = clone(root, pipeline=pipeline[: pipeline.index("  score:")])
     made.encode()
+    return made
+
+
+def finished(root: Path) -> Repository:
+    """Make a clone of a pipeline that ends with `compare`, and run and commit all of it.
+
+    The stages run in this process, and DVC then commits what they made: each would else spend
+    seconds to begin.
+    """
+    from stages import compare, encode, rates, record, score, search, sources, subset, train
+
+    # Weights this large tell texts apart before any training, and a tokenizer of RoBERTa's kind is
+    # the same each time it is trained.
+    tiny.write_encoder(root / "encoder", kind="roberta", initializer_range=0.1)
+    tiny.write_reviews(root / "reviews.csv", rows=150)
+    changes = {"subset.train": 96, "subset.test": 32, "train.epochs": 6, "compare.resamples": 1000}
+    tiny.write_study(root, {**changes, "methods": LEARNING})
+    pipeline = (ROOT / "dvc.yaml").read_text()
+    made = clone(root, pipeline=pipeline[: pipeline.index("  report:")])
+    each = [(name,) for name in LEARNING]
+    for main, words in (
+        (sources.main, [()]), (subset.main, [()]), (encode.main, [()]),
+        (search.start_process, each), (rates.start_process, [()]),
+        (train.main, [(name, "1") for name in LEARNING]),
+        (record.main, each), (score.main, each), (compare.main, [()]),
+    ):  # fmt: skip
+        for given in words:
+            done = commands.run(main, root, *given)
+            assert not done.returncode, done.stderr
+    made.dvc("commit", "--force")
+    made.commit("results")
     return made
 
 

@@ -33,7 +33,7 @@ class Committed:
         folder = paths.run_folder(method, seed).as_posix()
         return parse_run(
             # './': from this folder on, which need not be the top of the Git repository.
-            lambda file: _git("show", f"{self.commit}:./{folder}/{file}"),
+            lambda file: git("show", f"{self.commit}:./{folder}/{file}"),
             place=f"{self.revision}:{folder}",
             remedy="give a revision whose runs are those of this version",
         )
@@ -45,16 +45,8 @@ def committed(revision: str) -> Committed:
     Raises:
         UserError: there is no Git, no repository, no such revision, or no run at it.
     """
-    _git("rev-parse", "--git-dir")
-    words = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    try:
-        commit = _git("rev-parse", *words).decode().strip()
-    except UserError:
-        raise UserError(
-            f"REV: '{revision}' is no commit of this Git repository; give one, such as HEAD, "
-            "HEAD~1 or a branch"
-        ) from None
-    listed = _git("ls-tree", "-r", "-z", "--name-only", commit, "--", f"{paths.RUNS.as_posix()}/")
+    commit = commit_of(revision)
+    listed = git("ls-tree", "-r", "-z", "--name-only", commit, "--", f"{paths.RUNS.as_posix()}/")
     found = _seeds(listed.decode().split("\0"))
     if not found:
         raise UserError(
@@ -62,6 +54,23 @@ def committed(revision: str) -> Committed:
             "another revision"
         )
     return Committed(revision=revision, commit=commit, seeds=found)
+
+
+def commit_of(revision: str) -> str:
+    """Return the full name of a commit.
+
+    Raises:
+        UserError: there is no Git, no repository or no such revision.
+    """
+    git("rev-parse", "--git-dir")
+    words = ("--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    try:
+        return git("rev-parse", *words).decode().strip()
+    except UserError:
+        raise UserError(
+            f"REV: '{revision}' is no commit of this Git repository; give one, such as HEAD, "
+            "HEAD~1 or a branch"
+        ) from None
 
 
 def _seeds(files: Sequence[str]) -> dict[str, list[int]]:
@@ -73,7 +82,7 @@ def _seeds(files: Sequence[str]) -> dict[str, list[int]]:
     return {method: sorted(seeds) for method, seeds in found.items()}
 
 
-def _git(*words: str) -> bytes:
+def git(*words: str) -> bytes:
     """Run git and return what it printed.
 
     Raises:
@@ -82,9 +91,7 @@ def _git(*words: str) -> bytes:
     try:
         done = subprocess.run(["git", *words], capture_output=True, check=False)
     except FileNotFoundError:
-        raise UserError(
-            "git: not found; the committed runs are read from Git: install it"
-        ) from None
+        raise UserError("git: not found; what is committed is read from Git: install it") from None
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it failed"]
         raise UserError(f"git {words[0]}: {said[0]}; run this in a clone of the project")
