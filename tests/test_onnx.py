@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,14 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from fairtune import export
+from fairtune import export, latency
+from fairtune.core import params
 from fairtune.core.errors import UserError
 from fairtune.models.last_token import settle_padding
-from fairtune.serving import onnx_export, onnx_graph
+from fairtune.report import latencies
+from fairtune.runs import store
+from fairtune.serving import artefact, onnx_export, onnx_graph
+from fairtune.serving import latency as serving_latency
 from tests import tiny, trained
 from tests.test_export import ASKING, code, line_of, ran, recorded
 
@@ -217,3 +222,63 @@ def test_weights_in_4_bits_are_merged_only_when_asked(hub_study: Path, tmp_path:
     line = line_of(export.main, hub_study, "qlora", "--to", "onnx", tmp_path / "out")
     assert "--to onnx: the frozen weights of qlora are in 4 bits" in line
     assert not list(tmp_path.iterdir())
+
+
+# What serving costs.
+
+
+@pytest.fixture(scope="module")
+def measured(hub_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Measure all methods in a copy of the study; what was printed lies beside it."""
+    root = shutil.copytree(hub_study, tmp_path_factory.mktemp("measured") / "study")
+    done = ran(latency.main, root)
+    assert done.returncode == 0, done.stderr
+    (root / "said").write_text(done.stdout)
+    return root
+
+
+@needs_onnx
+def test_each_form_of_each_method_is_measured_on_the_processor(measured: Path) -> None:
+    with trained.inside(measured):
+        found = latencies.read_serving()
+        assert found is not None
+        of = {
+            name: {point.form: point for point in found.of(store.read_training(name, 1).record)}
+            for name in trained.METHODS
+        }
+    assert found.rows == 24
+    assert found.single_rows == 10
+    assert list(of["full"]) == ["as trained", "ONNX"]
+    for name in ("lora", "qlora", "ia3"):
+        assert list(of[name]) == ["as trained", "merged", "ONNX"]
+    lack = of["qlora"]["merged"]
+    assert (lack.latency_ms, lack.precision) == (None, None)
+    assert lack.note == "merging into 4-bit weights would change them"
+    assert of["qlora"]["ONNX"].note == serving_latency.DEQUANTIZED
+    for points in of.values():
+        for point in points.values():
+            if point is not lack:
+                assert point.latency_ms
+                assert point.rows_per_second
+                # A row in a batch takes no longer than a row alone, by and large.
+                assert point.rows_per_second > 100 / point.latency_ms
+    said = (measured / "said").read_text()
+    assert "latency: qlora, merged: n/a: merging into 4-bit weights would change them" in said
+    assert "metrics/serving.json; `dvc repro report` takes it up" in said
+
+
+@needs_onnx
+def test_a_family_without_a_graph_is_measured_in_the_other_forms(hub_study: Path) -> None:
+    refused = mock.patch.object(serving_latency, "written", side_effect=UserError("no such graph"))
+    with trained.inside(hub_study), refused:
+        found = list(serving_latency.forms(artefact.find(params.load(), "lora")))
+    assert [point.form for point in found] == ["as trained", "merged", "ONNX"]
+    assert found[-1].latency_ms is None
+    assert found[-1].note == "no such graph"
+
+
+def test_nothing_is_measured_without_the_packages(hub_study: Path) -> None:
+    with mock.patch.object(importlib.util, "find_spec", return_value=None):
+        line = line_of(latency.main, hub_study)
+    assert line.startswith("fairtune: fairtune.latency: onnx is not installed; run `make onnx`")
+    assert not (hub_study / latencies.SERVING).exists()
