@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
 from fairtune.analysis.formats import NOT_MEASURED, number
-from fairtune.analysis.quiet import counted
-from fairtune.report.latencies import COMMAND, FormServed, Served
+from fairtune.analysis.quiet import counted, mean
+from fairtune.core.params import Params
+from fairtune.report.latencies import COMMAND, FormServed, Served, Serving, read_serving
 from fairtune.report.quiet import WHOSE
 from fairtune.report.study import Evidence
 from fairtune.report.tables import CRAMPED, Exhibit
 from fairtune.report.wording import NONE, capital, count, listing, literal, method, methods
+from fairtune.runs.record import RunRecord
+from fairtune.runs.store import read_run
 
 FORMS: tuple[FormServed, ...] = get_args(FormServed)
 UNITS = {"latency_ms": "ms", "rows_per_second": "rows/s"}
@@ -148,6 +152,51 @@ def _where(evidence: Evidence) -> str:
         f"the first {number(found.rows)} test rows, of which the first {number(found.single_rows)} "
         f"alone; {listing(used)}."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """How fast a method answers in one form of serving."""
+
+    milliseconds: float
+    """For one row alone."""
+    form: str
+    """The form and where it was measured, in words."""
+
+
+def quickest(records: Sequence[RunRecord], found: Serving | None) -> Answer | None:
+    """Return the form in which a method answers one row alone fastest; None if none was measured.
+
+    Args:
+        records: of the method's runs.
+        found: what `fairtune.latency` measured.
+    """
+    kind = "processor" if records[0].device.type == "cpu" else "GPU"
+    known = [
+        Answer(milliseconds=value, form=f"{form}, on the study's {kind}")
+        for form, path in zip(FORMS, IN_STUDY["ms"], strict=False)
+        if (value := mean(records, path)) is not None
+    ]
+    known += [
+        Answer(milliseconds=point.latency_ms, form=f"{point.form}, on the CPU")
+        for record in records
+        for point in (found.of(record) if found else [])
+        if point.latency_ms is not None
+    ]
+    return min(known, key=lambda answer: answer.milliseconds, default=None)
+
+
+def read_answers(study: Params) -> dict[str, Answer | None]:
+    """Return each method's fastest form of serving, from the runs and what was measured of them.
+
+    Raises:
+        UserError: a run is missing, or the file of the measurements is not right.
+    """
+    found = read_serving()
+    return {
+        name: quickest([read_run(name, seed).record for seed in study.seeds], found)
+        for name in study.methods
+    }
 
 
 def said(evidence: Evidence) -> str:
