@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fairtune.core.errors import UserError
-from fairtune.report import cost_alone, latencies, serving
+from fairtune.report import cost_alone, latencies, serving, typeset
 from fairtune.report.markup import markdown_text
 from fairtune.report.study import Evidence
-from fairtune.report.values import all_tables
+from fairtune.report.values import all_tables, context
 from fairtune.report.wording import NONE
 from tests.reports import make_evidence, make_serving
 from tests.studies import METHODS, make_runs
@@ -118,3 +118,15 @@ def test_what_is_written_is_read_back(tmp_path: Path, monkeypatch: pytest.Monkey
     latencies.SERVING.write_text(made.model_dump_json())
     assert latencies.read_serving() == made
     assert [point.form for point in made.of(records["full"][0])] == ["as trained", "ONNX"]
+
+
+def test_the_paper_and_its_twin_have_the_table() -> None:
+    values = context(make_evidence(served=True))
+    for source in (typeset.typst_source(values), typeset.markdown(values)):
+        assert "ONNX, CPU (ms)" in source
+        assert "On the CPU one row alone is fastest in these forms" in source
+    assert "<tab-serving>" in typeset.typst_source(values)
+
+
+def test_a_reason_that_holds_everywhere_is_given_once() -> None:
+    assert note(with_merge(make_evidence(served=True), "qlora", REASON)).count(REASON) == 1

@@ -82,9 +82,8 @@ def notes(evidence: Evidence) -> list[str]:
         "One row alone: median. As trained and merged: measured by the trainings, on "
         f"{literal(device.name)} in {device.precision}."
     ]
-    whole = [name for name in evidence.names if evidence.block(name).adapter is None]
-    if whole:
-        said.append(f"{NONE}: {methods(whole)} has no adapter to merge.")
+    if any(evidence.block(name).adapter is None for name in evidence.names):
+        said.append(f"{NONE} stands where there is no adapter to merge.")
     if evidence.uncosted:
         said.append(f"It is {NOT_MEASURED} for {methods(evidence.uncosted)}, {WHOSE}.")
     said += _grouped(evidence, "Merged", partial(_unmerged, evidence))
@@ -130,8 +129,12 @@ def _stale(evidence: Evidence, name: str) -> str:
 
 
 def _lack(evidence: Evidence, name: str, *, form: FormServed) -> str:
+    """Return why a form cannot be had on the processor, unless the trainings say the same."""
     point = served(evidence, name).get(form)
-    return point.note if point is not None and point.latency_ms is None else ""
+    if point is None or point.latency_ms is not None:
+        return ""
+    known = form == "merged" and point.note == _unmerged(evidence, name)
+    return "" if known else point.note
 
 
 def _where(evidence: Evidence) -> str:
