@@ -66,13 +66,19 @@ lint: $(VENV)/.dev ## run the linters and the type checker
 	@ruff format --check .
 	@mypy
 
+.PHONY: onnx
+onnx: setup ## install what `fairtune.export --to onnx` and `fairtune.latency` need besides
+	@$(BIN)/python -m pip install --quiet -r requirements-onnx.txt
+
 .PHONY: lock
 lock: $(VENV)/.dev ## compile the requirements files anew
 	@pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
 	  --no-emit-find-links -o requirements.txt requirements.in
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt
-	@pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
-	  --no-emit-find-links -o requirements-dev.txt requirements-dev.in
+	@for name in onnx dev; do \
+	  pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
+	    --no-emit-find-links -o requirements-$$name.txt requirements-$$name.in || exit 1; \
+	done
 
 .PHONY: parallel
 parallel: setup ## run the stale trainings at once, one on each GPU, then the rest

@@ -1,8 +1,8 @@
 """Say which method fits a budget, from the results at hand, with what is uncertain about it.
 
 usage: python -m fairtune.advise [--max-memory-mib N] [--max-seconds N] [--min-accuracy SHARE]
-                                  [--json]
-in:    params.yaml, metrics/*.json
+                                  [--max-latency-ms N] [--json]
+in:    params.yaml, metrics/*.json; for the latency also runs
 """
 
 from __future__ import annotations
@@ -11,45 +11,30 @@ from fairtune.core.errors import UserError, run  # isort: skip (it answers Ctrl-
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from fairtune.analysis import choice as choices
 from fairtune.analysis.choice import Choice
-from fairtune.analysis.formats import NOT_MEASURED, mebibytes, percent, points, seconds
+from fairtune.analysis.formats import NOT_MEASURED, mebibytes, points, seconds
 from fairtune.core import params
 from fairtune.report.accuracy import runs_of
+from fairtune.report.limits import (
+    UNCERTAIN,
+    Judgement,
+    Limits,
+    candidates,
+    judge,
+    milliseconds,
+)
 from fairtune.report.markup import plain_text
 from fairtune.report.quiet import note
 from fairtune.report.recommendation import sentences
 from fairtune.report.results import Results, read_results
+from fairtune.report.serving import Answer, read_answers
 from fairtune.report.trainings import seeds_note
 from fairtune.report.wording import capital, methods
-
-FITS, UNCERTAIN, FAILS = "fits", "uncertain", "does not fit"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What the user can afford, and wants; None where it does not matter."""
-
-    max_memory_mib: float | None = None
-    max_seconds: float | None = None
-    min_accuracy: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement:
-    """One method against the limits."""
-
-    method: str
-    status: str
-    """fits, uncertain (its accuracy interval holds the minimum) or does not fit."""
-    reasons: list[str]
-    """What is uncertain or too much, in words."""
-    miss: float
-    """The largest relative distance beyond a limit; 0 where it fits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,46 +58,20 @@ class Advice:
         return self.decision.method
 
 
-def judge(results: Results, name: str, limits: Limits) -> Judgement:
-    """Hold one method against the limits."""
-    found = results.metrics[name]
-    reasons, misses, uncertain = [], [0.0], False
-    for what, value, most, show in (
-        (results.memory.name, found[results.memory.key], limits.max_memory_mib, mebibytes),
-        ("training time", found["train_seconds"], limits.max_seconds, seconds),
-    ):
-        if most is not None and value is None:
-            uncertain = True
-            reasons.append(f"its {what} is {NOT_MEASURED}: its runs all shared the GPU")
-        elif most is not None and value > most:
-            reasons.append(f"its {what} is {show(value)}, over {show(most)}")
-            misses.append(value / most - 1)
-    least, mean, half = limits.min_accuracy, found["accuracy"], found["accuracy_ci95"]
-    if least is not None and mean + half < least:
-        reasons.append(f"its accuracy is {percent(mean)}, under {percent(least)}")
-        misses.append((least - mean) / least)
-    elif least is not None and mean - half < least:
-        uncertain = True
-        reasons.append(
-            f"its accuracy of {percent(mean)} (±{points(half)}) may lie on either side of "
-            f"{percent(least)}"
-        )
-    status = FAILS if max(misses) > 0 else UNCERTAIN if uncertain else FITS
-    return Judgement(method=name, status=status, reasons=reasons, miss=round(max(misses), 4))
-
-
-def candidates(judgements: Sequence[Judgement]) -> list[str]:
-    """Return what may be chosen: what surely fits, and only where nothing does what may fit."""
-    sure = [one.method for one in judgements if one.status == FITS]
-    return sure or [one.method for one in judgements if one.status == UNCERTAIN]
-
-
-def advise(results: Results, limits: Limits) -> Advice:
+def advise(
+    results: Results, limits: Limits, answers: Mapping[str, Answer | None] | None = None
+) -> Advice:
     """Return which method fits, the runner-up, and what the study cannot tell.
 
     The choice follows the rule of the report's recommendation, among what keeps the limits.
+
+    Args:
+        results: of the study.
+        limits: what the user can afford, and wants.
+        answers: method -> its fastest form of serving, where the latency is limited.
     """
-    judgements = [judge(results, name, limits) for name in results.names]
+    fastest = answers or {}
+    judgements = [judge(results, name, limits, fastest.get(name)) for name in results.names]
     left = candidates(judgements)
     choice = results.choice(left)
     others = results.choice([name for name in left if name != choice.method])
@@ -122,6 +81,7 @@ def advise(results: Results, limits: Limits) -> Advice:
     if left:
         text += sentences(results, choice, _figures)
         text += _uncertain(judgements, choice) + _runner_up(results, choice, others)
+        text += _served(choice, fastest)
     else:
         nearest = min(judgements, key=lambda one: one.miss).method
         text += _none(judgements, nearest)
@@ -159,6 +119,15 @@ def _runner_up(results: Results, choice: Choice, others: Choice) -> list[str]:
         f"The runner-up is {methods([others.method])}: {_figures(results, others.method)}. "
         f"{_between(results, choice.method, others.method)}"
     ]
+
+
+def _served(choice: Choice, fastest: Mapping[str, Answer | None]) -> list[str]:
+    """Return in which form the choice answers as fast as was asked for."""
+    answer = fastest.get(choice.method or "")
+    if answer is None:
+        return []
+    took = milliseconds(answer.milliseconds)
+    return [f"{methods([choice.method or ''])} answers one row alone in {took}: {answer.form}."]
 
 
 def _figures(results: Results, name: str) -> str:
@@ -212,9 +181,10 @@ def arguments(words: Sequence[str] | None = None) -> tuple[Limits, bool]:
     parser.add_argument("--max-memory-mib", type=float, metavar="MIB", help="memory for training")
     parser.add_argument("--max-seconds", type=float, metavar="SECONDS", help="time for a training")
     parser.add_argument("--min-accuracy", type=float, metavar="SHARE", help="between 0 and 1")
+    parser.add_argument("--max-latency-ms", type=float, metavar="MS", help="for one row alone")
     parser.add_argument("--json", action="store_true", help="for programs")
     given = parser.parse_args(words)
-    for name in ("max_memory_mib", "max_seconds"):
+    for name in ("max_memory_mib", "max_seconds", "max_latency_ms"):
         value = getattr(given, name)
         if value is not None and not 0 < value < float("inf"):
             raise UserError(f"--{name.replace('_', '-')}: {value:g} is not right; give more than 0")
@@ -226,6 +196,7 @@ def arguments(words: Sequence[str] | None = None) -> tuple[Limits, bool]:
         max_memory_mib=given.max_memory_mib,
         max_seconds=given.max_seconds,
         min_accuracy=given.min_accuracy,
+        max_latency_ms=given.max_latency_ms,
     )
     return limits, given.json
 
@@ -233,7 +204,9 @@ def arguments(words: Sequence[str] | None = None) -> tuple[Limits, bool]:
 def main() -> None:
     """Print the advice."""
     limits, for_programs = arguments()
-    advice = advise(read_results(params.load()), limits)
+    study = params.load()
+    answers = read_answers(study) if limits.max_latency_ms is not None else None
+    advice = advise(read_results(study), limits, answers)
     if for_programs:
         print(json.dumps(as_json(advice), indent=2, ensure_ascii=False))
     else:

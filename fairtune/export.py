@@ -1,9 +1,9 @@
-"""Put a trained model into a folder that others can load: merged, or the adapter alone.
+"""Put a trained model into a folder that others can load: merged, as ONNX, or the adapter alone.
 
-usage: python -m fairtune.export METHOD [SEED] --to (merged | adapter) FOLDER
+usage: python -m fairtune.export METHOD [SEED] --to (merged | adapter | onnx) FOLDER
                                   [--hub USER/NAME [--send]]
-in:    models/METHOD/SEED, metrics, runs, params.yaml; for merged also the test rows and the
-       pretrained model
+in:    models/METHOD/SEED, metrics, runs, params.yaml; for merged and onnx also the test rows and
+       the pretrained model; for onnx what `make onnx` installs
 out:   FOLDER with weights, tokenizer, classes' names and model card
 """
 
@@ -14,14 +14,19 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fairtune.core import origins, params, terminal
 from fairtune.core.errors import UserError, did_you_mean
+from fairtune.core.params import Params
 from fairtune.core.units import MIB
 from fairtune.serving import upload
-from fairtune.serving.artefact import find
+from fairtune.serving.artefact import Artefact, find
 
-KINDS = ("merged", "adapter")
+if TYPE_CHECKING:  # it loads torch, which a mistake on the command line need not wait for
+    from fairtune.serving.export import Check
+
+KINDS = ("merged", "adapter", "onnx")
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,7 +45,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         required=True,
         metavar=("KIND", "FOLDER"),
-        help="merged: a model that needs no other; adapter: adapter and head alone",
+        help="merged: a model that needs no other; adapter: adapter and head alone; onnx: a "
+        "merged model as a graph for ONNX Runtime",
     )
     add("--dtype", choices=("fp32", "bf16"), default="fp32", help="of merged weights")
     add(
@@ -55,6 +61,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     given.kind, given.folder = given.to[0], Path(given.to[1])
     if given.kind not in KINDS:
         raise UserError(f"--to: no form '{given.kind}'; {did_you_mean(given.kind, KINDS)}")
+    if given.kind == "onnx" and given.dtype != "fp32":
+        raise UserError(f"--dtype: {given.dtype} is not right for --to onnx, which writes fp32")
     if given.hub is not None:
         upload.check_name(given.hub)
     elif given.send:
@@ -70,25 +78,27 @@ def main() -> None:
     terminal.quiet_libraries()
     study = origins.pinned(params.load())
     artefact = find(study, asked.method, asked.seed)
-    from fairtune.serving import export
-
-    if asked.kind == "adapter":
-        export.export_adapter(study, artefact, asked.folder)
-    else:
-        check = export.export_whole(
-            study,
-            artefact,
-            asked.folder,
-            dtype=asked.dtype,
-            dequantize=asked.dequantize,
-            wanted=asked.device,
-        )
+    check = write(study, artefact, asked)
+    if check is not None:
         print(f"export: {check}")
     files = [path for path in asked.folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / MIB
     print(f"export: {len(files)} files, {size:,.1f} MiB, in {asked.folder}")
     if asked.hub is not None:
         hand_over(asked.folder, asked.hub, send=asked.send)
+
+
+def write(study: Params, artefact: Artefact, asked: argparse.Namespace) -> Check | None:
+    """Write the folder; return how far its model is from the trained one, where it has a model."""
+    from fairtune.serving import export, onnx_export
+
+    if asked.kind == "adapter":
+        export.export_adapter(study, artefact, asked.folder)
+        return None
+    options = {"dequantize": asked.dequantize, "wanted": asked.device}
+    if asked.kind == "onnx":
+        return onnx_export.export_onnx(study, artefact, asked.folder, **options)
+    return export.export_whole(study, artefact, asked.folder, dtype=asked.dtype, **options)
 
 
 def hand_over(folder: Path, repository: str, *, send: bool) -> None:

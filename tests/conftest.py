@@ -37,6 +37,7 @@ LONGEST = (
     "test_models",
     "test_reload",
     "test_export",
+    "test_onnx",
     "test_artefacts",
     "test_registry",
     "test_pull_request",

@@ -10,6 +10,7 @@ import copy
 import functools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from fairtune.core import paths
 from fairtune.core.files import write_json
 from fairtune.core.params import Params
 from fairtune.report.families import FACTORS
+from fairtune.report.latencies import Served, Serving, fingerprint
+from fairtune.report.serving import FORMS
 from fairtune.report.study import Evidence
-from fairtune.runs.record import Run
+from fairtune.runs.record import Run, RunRecord
 from fairtune.runs.search import Search
 from stages.compare import compare
 from tests.searches import make_searches, with_rates
@@ -108,6 +111,7 @@ def make_evidence(
     scaling: dict[str, Any] | None = None,
     shared: Mapping[str, Sequence[int]] | None = None,
     searched: Sequence[str] = (),
+    served: bool = False,
     **knobs: Any,
 ) -> Evidence:
     """Return the evidence of a constructed study.
@@ -116,13 +120,50 @@ def make_evidence(
         scaling: what a sweep left.
         shared: method -> seeds whose run shared the GPU.
         searched: methods whose learning rate was searched.
+        served: whether the forms of serving were measured on a processor.
         knobs: as for `make_runs`.
     """
-    return evidence_of(
+    found = evidence_of(
         with_company(make_runs(**knobs), shared or {}),
         scaling=scaling,
         searches=make_searches(searched),
     )
+    return replace(found, serving=make_serving(found.records)) if served else found
+
+
+def make_serving(records: Mapping[str, Sequence[RunRecord]]) -> Serving:
+    """Return what `fairtune.latency` leaves of each method's first seed.
+
+    A graph is faster than a merged model, and that than an adapter; weights in 4 bits cannot be
+    merged as they are, and the graph of the last method cannot be had.
+    """
+    points = []
+    for place, (name, (record, *_)) in enumerate(records.items()):
+        block = record.parameters["method"]
+        for step, form in enumerate(FORMS):
+            if form == "merged" and "adapter" not in block:
+                continue
+            why = ""
+            if form == "merged" and "quantize" in block:
+                why = "merging into 4-bit weights would change them"
+            elif form == "ONNX" and place == len(records) - 1:
+                why = "torch cannot export it"
+            points.append(
+                Served(
+                    method=name,
+                    seed=record.seed,
+                    training=fingerprint(record),
+                    form=form,
+                    precision=None if why else "fp32",
+                    latency_ms=None if why else 31.7 + place - 8 * step,
+                    rows_per_second=None if why else 41.3 + place + 17 * step,
+                    note=why,
+                )
+            )
+    return Serving(
+        device="A processor", threads=2, versions={"onnxruntime": "1.32.0"}, rows=128,
+        single_rows=10, points=points,
+    )  # fmt: skip
 
 
 def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import pytest
 
 from fairtune.advise import Limits, advise, arguments, main
 from fairtune.core.errors import UserError
+from fairtune.report.serving import quickest
 from tests import commands
 from tests.reports import ROOT, make_evidence, write_study
 
@@ -119,3 +120,45 @@ def test_missing_metrics_give_one_line(tmp_path: Path) -> None:
     assert done.stderr == (
         "fairtune: metrics/comparison.json: not found; run `dvc repro compare`\n"
     )
+
+
+def test_a_latency_is_kept_by_the_fastest_form_of_serving() -> None:
+    found = make_evidence(served=True)
+    answers = {name: quickest(of, found.serving) for name, of in found.records.items()}
+    # On the GPU all take 6.2 ms as trained, and adapters 5.0 ms once they are merged.
+    advice = advise(found, Limits(max_latency_ms=5.5), answers)
+    reasons = {one.method: said(one.reasons) for one in advice.judgements}
+    assert reasons["full"] == "its time of one row alone is 6.2 ms, over 5.5 ms"
+    assert reasons["lora"] == ""
+    assert advice.choice == "lora"
+    assert "`lora` answers one row alone in 5.0 ms: merged, on the study's GPU." in advice.text
+
+
+def test_on_a_processor_a_graph_may_be_what_answers_fast_enough() -> None:
+    found = make_evidence(gpu=False)
+    alone = {name: quickest(of, None) for name, of in found.records.items()}
+    # As trained 88 ms, merged 70.4; graphs of all but the last method take less than 20.
+    assert advise(found, Limits(max_latency_ms=20), alone).choice is None
+    served = make_evidence(gpu=False, served=True)
+    answers = {name: quickest(of, served.serving) for name, of in served.records.items()}
+    advice = advise(served, Limits(max_latency_ms=20), answers)
+    fits = {one.method for one in advice.judgements if one.status == "fits"}
+    assert fits == {"full", "lora", "qlora"}
+    assert any(text.endswith("ms: ONNX, on the CPU.") for text in advice.text)
+
+
+def test_a_method_whose_latency_is_unknown_may_fit() -> None:
+    found = make_evidence(methods=("full", "lora"), seeds=(1,), shared={"lora": [1]})
+    answers = {name: quickest(of, None) for name, of in found.records.items()}
+    assert answers["lora"] is None
+    [_, lora] = advise(found, Limits(max_latency_ms=7), answers).judgements
+    assert lora.status == "uncertain"
+
+
+def test_the_command_reads_the_latency_from_the_runs(tmp_path: Path) -> None:
+    write_study(tmp_path)
+    done = commands.run(main, tmp_path, "--max-latency-ms", "5.5")
+    assert done.returncode == 0, done.stderr
+    assert "lora answers one row alone in 5.0 ms: merged, on the study's GPU." in done.stdout
+    done = commands.run(main, tmp_path, "--max-latency-ms", "-1")
+    assert "--max-latency-ms: -1 is not right; give more than 0" in done.stderr

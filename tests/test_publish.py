@@ -27,7 +27,7 @@ from fairtune.runs.record import Run, RunRecord
 from fairtune.runs.search import Search
 from fairtune.runs.store import write_run
 from tests import commands
-from tests.reports import ROOT, make_sweep, write_study_of
+from tests.reports import ROOT, make_serving, make_sweep, write_study_of
 from tests.repositories import environment
 from tests.searches import make_search
 from tests.studies import make_runs
@@ -76,6 +76,8 @@ def write_workspace(root: Path, runs: Study) -> None:
     write_study_of(root, runs, {"lora": search_of(runs)})
     shutil.copytree(ROOT / "report/template", root / "report/template")
     (root / "metrics/scaling.json").write_text(json.dumps(make_sweep(METHODS)))
+    served = make_serving({name: [run.record for run in of] for name, of in runs.items()})
+    (root / "metrics/serving.json").write_text(served.model_dump_json())
     (root / "report/walkthrough.ipynb").write_text("{}")
     weights = root / "models/lora/1/weights/adapter.safetensors"
     weights.parent.mkdir(parents=True)
@@ -162,6 +164,7 @@ def test_a_study_is_published_whole_and_what_is_left_out_is_said(made: Path) -> 
         "metrics/full.json",
         "metrics/comparison.json",
         "metrics/scaling.json",
+        "metrics/serving.json",
         "plots/accuracy.json",
         "report/charts/differences.svg",
         "report/README.md",
@@ -410,7 +413,7 @@ def test_two_parts_are_the_whole_study(parts: Path, whole: Study, made: Path) ->
     assert params.load(here / "params.yaml").seeds == [1, 2, 3, 4]
     for folder in ("metrics", "plots"):
         for path in (made / PLACE / folder).glob("*.json"):
-            if path.stem != "scaling":
+            if path.stem not in {"scaling", "serving"}:
                 found = json.loads((here / folder / path.name).read_text())
                 assert found == json.loads(path.read_text())
     assert "four seeds (1, 2, 3 and 4)" in (here / "report/README.md").read_text()

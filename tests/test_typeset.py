@@ -59,6 +59,7 @@ STUDIES: dict[str, dict[str, Any]] = {
     "one method": {"methods": ("lora",)},
     "many classes": {"classes": 7, "rows": 700},
     "a sweep": {"scaling": make_sweep()},
+    "serving": {"served": True},
     "a shared GPU": {"seeds": (1, 2, 3), "shared": {"lora": [2], "qlora": [1, 2, 3]}},
     "a search": {"rows": 2000, "seeds": (1, 2, 3), "searched": METHODS},
     "a search of two": {"rows": 2000, "seeds": (1, 2, 3), "searched": ("full", "lora")},
@@ -128,6 +129,7 @@ SHARES = {
 
 # Decimals of what was measured, by its name in the metrics and the records.
 MEASURED = {
+    "merged_samples_per_second": (1,), "rows_per_second": (1,),
     "train_seconds": (0, 1, 2), "gpu_memory_mib": (0,), "gpu_allocated_mib": (0,),
     "host_memory_mib": (0,), "samples_per_second": (1,), "step_median_ms": (1,),
     "step_p90_ms": (1,), "latency_ms": (1,), "merged_latency_ms": (1,), "total_wh": (2,),
@@ -191,7 +193,11 @@ def growths(found: Evidence) -> set[str]:
 def backed(found: Evidence) -> set[str]:
     """Return every numeral that an input backs, at the precision used."""
     printed = set(CONSTANTS) | {f"{100 * POWER:.0f}"} | relations(found)
-    inputs = [found.metrics, found.comparison, found.subset, found.encoded, found.scaling, LENGTHS]
+    served = found.serving and found.serving.model_dump()
+    inputs = [
+        *(found.metrics, found.comparison, found.subset, found.encoded, found.scaling, LENGTHS),
+        served,
+    ]
     for key, value in numbers([dict(one) if isinstance(one, dict) else one for one in inputs]):
         printed |= figures(key, value)
     for _, value in numbers(found.study.model_dump(exclude={"report", "data"})):

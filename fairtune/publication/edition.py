@@ -18,6 +18,7 @@ from fairtune.publication.place import CHARTS, MANIFESTS, PAPER, TWIN
 from fairtune.publication.union import Union
 from fairtune.report import cost_alone as without
 from fairtune.report.families import FACTORS
+from fairtune.report.latencies import SERVING
 from fairtune.report.paper import report
 from fairtune.report.study import SWEEP, Evidence, read
 from fairtune.runs.record import Runs
@@ -113,7 +114,11 @@ def _inputs(union: Union, folder: Path) -> None:
 
 def _optional(union: Union) -> Iterator[tuple[Path, list[Part]]]:
     """Yield each file that a study need not have, with the parts that have it, if any."""
-    for path in (SWEEP, *(paths.RUNS / method / paths.SEARCH_FILE for method in union.methods)):
+    for path in (
+        SWEEP,
+        SERVING,
+        *(paths.RUNS / method / paths.SEARCH_FILE for method in union.methods),
+    ):
         have = [part for part in union.parts if (part.folder / path).is_file()]
         if have:
             yield path, have

@@ -9,7 +9,7 @@ from typing import Any
 
 from fairtune.analysis.formats import NOT_MEASURED
 from fairtune.charts import gallery
-from fairtune.report import costs, loop, manifest, quiet, scaling, tables, typeset
+from fairtune.report import costs, loop, manifest, quiet, scaling, serving, tables, typeset
 from fairtune.report.study import Evidence
 from fairtune.report.tables import Exhibit
 from fairtune.report.techniques import used
@@ -58,6 +58,7 @@ def values(evidence: Evidence, reason: str) -> dict[str, Any]:
         "head_share": costs.parts(evidence),
         "breakdown": costs.breakdown(evidence),
         "merging": costs.merging(evidence),
+        "served": serving.said(evidence),
         "prediction": scaling.prediction(evidence),
         "measured_growth": scaling.measured(evidence),
         "agreement": [*scaling.agreement(evidence), *scaling.execution(evidence)],
@@ -78,6 +79,7 @@ def _tables(evidence: Evidence, reason: str) -> dict[str, Exhibit]:
         tables.hyperparameters(evidence),
         manifest.fairness(evidence),
         tables.details(evidence),
+        serving.table(evidence),
         tables.prediction(evidence),
         tables.sweep(evidence),
     ]

@@ -17,6 +17,7 @@ from fairtune.core.files import read_json
 from fairtune.core.method import Method
 from fairtune.core.params import Params
 from fairtune.report.families import FACTORS, Factor, read_factors
+from fairtune.report.latencies import Serving, read_serving
 from fairtune.report.results import Results, read_results
 from fairtune.runs.record import RunRecord
 from fairtune.runs.store import read_run
@@ -37,6 +38,8 @@ class Evidence(Results):
     """The records behind the charts, by the chart's name."""
     scaling: Mapping[str, Any] | None = None
     """What `python -m fairtune.scaling` measured, where it was run."""
+    serving: Serving | None = None
+    """What `python -m fairtune.latency` measured, where it was run."""
     factors: Sequence[Factor] = ()
     """How much slower a plain Trainer is, as far as that was measured."""
 
@@ -120,5 +123,6 @@ def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},
         scaling=read_sweep() if SWEEP.exists() else None,
+        serving=read_serving(),
         factors=read_factors(factors),
     )

@@ -83,7 +83,7 @@ def _cell(metric: Metric, of_method: Mapping[str, Any]) -> str:
 
 
 def details(evidence: Evidence) -> Exhibit:
-    """Return quality beyond accuracy, speed and size: one row a figure, a column a method."""
+    """Return quality beyond accuracy, speed of training and size: a row a figure."""
     found = evidence.comparison["methods"]
     qualities: tuple[tuple[str, str, Callable[[float], str]], ...] = (
         ("Macro F1 (%)", "macro_f1", hundredths),
@@ -99,9 +99,6 @@ def details(evidence: Evidence) -> Exhibit:
         ("Rows/s in training", "times.samples_per_second", 1),
         ("Step, median (ms)", "times.step_median_ms", 1),
         ("Step, 90th perc. (ms)", "times.step_p90_ms", 1),
-        ("Prediction, one row (ms)", "inference.latency_ms", 1),
-        ("The same, merged (ms)", "inference.merged_latency_ms", 1),
-        ("Prediction, rows/s", "inference.samples_per_second", 1),
         ("Size to ship (MiB)", "shipped_mib", 2),
         ("Energy (Wh)", "energy.total_wh", 2),
     )

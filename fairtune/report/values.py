@@ -24,6 +24,7 @@ from fairtune.report import (
     recommendation,
     scaling,
     searches,
+    serving,
     tables,
     trainings,
 )
@@ -89,6 +90,7 @@ def context(evidence: Evidence, *, notebook: bool = True) -> dict[str, Any]:
         "breakdown": costs.breakdown(evidence),
         "front": costs.front(evidence),
         "merging": costs.merging(evidence),
+        "served": serving.said(evidence),
         "prediction": scaling.prediction(evidence),
         "measured_growth": scaling.measured(evidence),
         "agreement": [*scaling.agreement(evidence), *scaling.execution(evidence)],
@@ -113,6 +115,7 @@ def all_tables(evidence: Evidence) -> dict[str, tables.Exhibit]:
         tables.metrics(evidence),
         tables.verdicts(evidence),
         tables.details(evidence),
+        serving.table(evidence),
         tables.prediction(evidence),
         tables.sweep(evidence),
     ]

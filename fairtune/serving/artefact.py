@@ -18,8 +18,8 @@ from fairtune.runs.store import read_training
 from fairtune.serving.loading import load
 from fairtune.training.weights import TOKENIZER_CONFIG
 
-Form = Literal["adapter", "whole"]
-"""An adapter beside its model, or a model that stands by itself."""
+Form = Literal["adapter", "whole", "onnx"]
+"""An adapter beside its model, or a model that stands by itself: as weights, or an ONNX graph."""
 
 
 @dataclass(frozen=True, kw_only=True)

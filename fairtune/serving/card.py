@@ -83,8 +83,8 @@ def summary(facts: Facts) -> str:
 
 def use(facts: Facts) -> str:
     """Return the lines that load the model, and what they do not do."""
-    if facts.form == "whole":
-        code = usage.whole()
+    if facts.form != "adapter":
+        code = usage.whole() if facts.form == "whole" else usage.onnx()
     else:
         content = (facts.artefact.folder / ADAPTER_CONFIG).read_text(encoding="utf-8")
         head = sorted(set(json.loads(content).get("modules_to_save") or []))

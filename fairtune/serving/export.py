@@ -47,12 +47,14 @@ class Check:
     """Of the weights in the folder."""
     exact: bool
     """Whether it was merged into the weights that it was trained on."""
+    how: str = "Loaded again from its folder"
+    """What the folder's model was asked by."""
 
     def __str__(self) -> str:
         """Return it in words."""
         of = "the trained one" if self.exact else "the trained one, with weights in 4 bits,"
         said = (
-            f"Loaded again from its folder, the model differs from {of} by at most "
+            f"{self.how}, the model differs from {of} by at most "
             f"{self.largest_difference:.2g} in a probability on {self.rows:,} test rows"
         )
         bound = f" (tolerance {TOLERANCE[self.dtype]:g})" if self.exact else ""
@@ -91,14 +93,7 @@ def export_whole(
         UserError: the weights are in 4 bits, the adapter cannot be merged, the folder is no place
             for it, or the model in it predicts otherwise than the trained one.
     """
-    quantized = artefact.method.quantize is not None
-    if quantized and not dequantize:
-        raise UserError(
-            f"--to merged: the frozen weights of {artefact.record.method} are in 4 bits, and "
-            "merging would change them: add --dequantize to merge into the pretrained model's own "
-            "weights (it then predicts a little otherwise, and the export says by how much), or "
-            "use --to adapter"
-        )
+    check_bits(artefact, kind="merged", dequantize=dequantize)
     examiner = examine(artefact, wanted)
     with place(folder) as part:
         expected = examiner.ask(artefact.load(examiner.device, pad_token_id=examiner.pad_token_id))
@@ -111,12 +106,27 @@ def export_whole(
             largest_difference=float(np.abs(found.probabilities - expected.probabilities).max()),
             changed=int((found.predicted != expected.predicted).sum()),
             dtype=dtype,
-            exact=not quantized,
+            exact=artefact.method.quantize is None,
         )
         if check.exact and check.largest_difference > TOLERANCE[dtype]:
             raise UserError(f"--to merged: {check} Nothing was written; {HINT}")
         write_files(part, study, artefact, form="whole", check=str(check))
     return check
+
+
+def check_bits(artefact: Artefact, *, kind: str, dequantize: bool) -> None:
+    """Refuse to merge into weights in 4 bits unless it is asked for.
+
+    Raises:
+        UserError: it was not.
+    """
+    if artefact.method.quantize is not None and not dequantize:
+        raise UserError(
+            f"--to {kind}: the frozen weights of {artefact.record.method} are in 4 bits, and "
+            "merging would change them: add --dequantize to merge into the pretrained model's own "
+            "weights (it then predicts a little otherwise, and the export says by how much), or "
+            "use --to adapter"
+        )
 
 
 def without_adapter(artefact: Artefact, examiner: Examiner, *, dtype: Any) -> Any:

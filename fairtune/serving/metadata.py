@@ -19,6 +19,8 @@ from fairtune.serving.artefact import Artefact, Form
 from fairtune.serving.licences import UNKNOWN, Licence, licence_of
 
 TASK = "text-classification"
+LIBRARIES: dict[Form, str] = {"adapter": "peft", "whole": "transformers", "onnx": "onnx"}
+"""What loads each form, by the Hub's name."""
 # The Hub's names of metrics, and what tells variants apart.
 METRICS: dict[str, tuple[str, dict[str, Any] | None]] = {
     "accuracy": ("accuracy", None),
@@ -107,7 +109,7 @@ def metadata(facts: Facts) -> ModelCardData:
         license=facts.base_licence.identifier,
         base_model=facts.hub_base,
         datasets=[facts.hub_data] if facts.hub_data else None,
-        library_name="peft" if adapted else "transformers",
+        library_name=LIBRARIES[facts.form],
         pipeline_tag=TASK,
         metrics=sorted({name for name, _ in METRICS.values()}),
         tags=["fairtune", facts.artefact.method.adapter or "full fine-tuning"],

@@ -22,6 +22,39 @@ classify = pipeline("text-classification", model=folder, truncation=True)
 """
 
 
+def onnx() -> str:
+    """Return what runs an ONNX graph; neither torch nor a pretrained model is needed."""
+    return f"""\
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from transformers import AutoTokenizer
+
+folder = Path(".")  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(folder)
+session = onnxruntime.InferenceSession(folder / "model.onnx")
+classes = json.loads((folder / "config.json").read_text(encoding="utf-8"))["id2label"]
+
+
+def classify(text, top_k=1):
+    texts = [text] if isinstance(text, str) else text
+    read = tokenizer(texts, truncation=True, padding=True, return_tensors="np")
+    asked = {{one.name: read[one.name].astype(np.int64) for one in session.get_inputs()}}
+    (logits,) = session.run(["logits"], asked)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    return [
+        [{{"label": classes[str(place)], "score": float(row[place])}} for place in order]
+        for row, order in zip(shares, np.argsort(-shares)[:, :top_k])
+    ]
+
+
+{ASK}
+"""
+
+
 def adapter(artefact: Artefact, *, base: str, revision: str | None, head: Sequence[str]) -> str:
     """Return what loads an adapter together with the model that it belongs to.
 
