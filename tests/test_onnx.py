@@ -77,6 +77,22 @@ def test_a_graph_takes_any_number_of_rows_and_tokens(kind: str, tmp_path: Path) 
 
 
 @needs_onnx
+def test_weights_too_large_for_one_file_lie_beside_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_graph, "MOST_IN_ONE_FILE", 0)
+    model = tiny_model("distilbert")
+    (tmp_path / "part").mkdir()
+    onnx_graph.write_graph(model, tmp_path / "part/model.onnx", batch(2, 8))
+    folder = (tmp_path / "part").rename(tmp_path / "moved")
+    assert {path.name for path in folder.iterdir()} == {"model.onnx", "model.onnx.data"}
+    graph = onnx_graph.OnnxModel(folder / "model.onnx", family="distilbert")
+    with torch.inference_mode():
+        gap = graph(**batch(3, 9)).logits - model(**batch(3, 9)).logits
+    assert gap.abs().max() < 1e-5
+
+
+@needs_onnx
 def test_a_family_that_cannot_be_exported_is_refused_with_the_reason(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
