@@ -99,7 +99,12 @@ def test_each_training_takes_the_rate_that_was_chosen(repository: Repository) ->
 def test_another_range_searches_and_trains_its_method_alone(repository: Repository) -> None:
     repository.edit("methods.lora.learning_rate", {"search": [0.002, 0.02]})
     ran = repository.repro(LAST)
-    assert set(ran) == {"search@lora", "rates", "train@lora-1", "record@lora"}
+    # The copies for Git look at all rates, and cost nothing.
+    assert {one for one in ran if not one.startswith("record@")} == {
+        "search@lora",
+        "rates",
+        "train@lora-1",
+    }
 
 
 def test_a_range_edited_back_is_restored_and_nothing_is_tried(repository: Repository) -> None:
