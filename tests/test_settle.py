@@ -120,7 +120,9 @@ def test_a_later_call_goes_on_with_the_plan(
 ) -> None:
     tiny.write_study(tmp_path, {"seeds": [1, 2, 3], "methods": METHODS, "compare.looks": [3, 4]})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(settle.check, "stale", lambda study: ["lora"] * (len(study.seeds) > 3))
+    monkeypatch.setattr(
+        settle.check, "stale", lambda study: (["lora"] * (len(study.seeds) > 3), [])
+    )
     monkeypatch.setattr(settle.parallel, "slots", lambda: ["0"])
     monkeypatch.setattr(settle.parallel, "dvc", lambda *_: 0)
     monkeypatch.setattr(settle, "look", lambda *_: ["lora_vs_ia3"])
@@ -196,7 +198,7 @@ def test_a_study_that_was_judged_before_is_either_done_or_told_what_that_costs(
     tiny.write_study(tmp_path, {"seeds": [1, 2, 3], "methods": METHODS})
     monkeypatch.chdir(tmp_path)
     before = (tmp_path / "params.yaml").read_text()
-    monkeypatch.setattr(settle.check, "stale", lambda _: [])
+    monkeypatch.setattr(settle.check, "stale", lambda _: ([], []))
     monkeypatch.setattr(settle.parallel, "slots", lambda: ["0"])
     monkeypatch.setattr(settle.parallel, "dvc", lambda *_: 0)
     monkeypatch.setattr(settle, "look", lambda study, *_: undecided[: len(study.seeds) < 5])
