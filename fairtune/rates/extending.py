@@ -15,7 +15,8 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Params
 from fairtune.runs.search import Search, Trials
-from fairtune.search import grid
+from fairtune.runs.token_cache import Encoded
+from fairtune.search import grid, run
 
 MOST_EXTENSIONS = 2
 
@@ -44,15 +45,16 @@ def searched(study: Params) -> dict[str, Search]:
     parts = {name: [read_trials(name)] for name in names}
     choices = {name: chosen(study, parts[name]) for name in names}
     refuse_what_learned_nothing(choices)
-    rounds = 0
+    rounds, rows = 0, None
     while (
         study.search.extend
         and rounds < MOST_EXTENSIONS
         and any(choice.edge for choice in choices.values())
     ):
         rounds += 1
+        rows = rows or run.read_rows()
         for name in names:
-            parts[name].append(extended(study, name, choices[name], rounds))
+            parts[name].append(extended(study, name, choices[name], rows, round_=rounds))
         choices = {name: chosen(study, parts[name]) for name in names}
     return {name: summed(study, name, parts[name], choices[name], rounds) for name in names}
 
@@ -62,10 +64,15 @@ def chosen(study: Params, parts: list[Trials]) -> RateChoice:
     return choose([trial for part in parts for trial in part.trials], study.compare.metric)
 
 
-def extended(study: Params, name: str, choice: RateChoice, round_: int) -> Trials:
-    """Run the trials by which a method's range is extended."""
-    from fairtune.search import run
-
+def extended(
+    study: Params,
+    name: str,
+    choice: RateChoice,
+    rows: tuple[Mapping[str, Encoded], Mapping[str, Any]],
+    *,
+    round_: int,
+) -> Trials:
+    """Run the trials by which a method's range is extended, on the rows that trials look at."""
     asked = study.method(name).searched
     assert asked is not None
     tried = [one.rate for one in choice.tried]
@@ -73,7 +80,7 @@ def extended(study: Params, name: str, choice: RateChoice, round_: int) -> Trial
     more = grid.extension(
         tried, low=asked.low, high=asked.high, trials=study.search.trials, side=side
     )
-    splits, manifest = run.read_rows()
+    splits, manifest = rows
     return run.run_trials(study, name, more, splits=splits, manifest=manifest, round_=round_)
 
 
