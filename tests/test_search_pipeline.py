@@ -1,6 +1,7 @@
 """A search of learning rates under real DVC, on a study so small that a trial takes a second.
 
-The tests share one repository and run in order: each begins where the one before it ended.
+The tests share one repository and run in order: each begins where the one before it ended. Both
+methods train the whole of a tiny encoder that knows nothing: its adapters alone may learn nothing.
 """
 
 from __future__ import annotations
@@ -20,20 +21,15 @@ from tests.repositories import ROOT, Repository, clone, environment, until
 
 STUDY = """
 data: {source: reviews.csv, text_column: text, label_column: label}
-subset: {train: 96, validation: 64, test: 32, seed: 1}
+subset: {train: 160, validation: 64, test: 16, seed: 1}
 model: {name: encoder}
 encode: {max_length: 32}
-train: {epochs: 3, batch_size: 8, logging_steps: 8, device: cpu, precision: fp32}
+train: {epochs: 4, batch_size: 8, logging_steps: 8, device: cpu, precision: fp32}
 seeds: [1]
 search: {trials: 3, seeds: [101, 102], epochs: null, extend: false}
 methods:
   full: {learning_rate: {search: [0.001, 0.01]}}
-  lora:
-    learning_rate: {search: [0.003, 0.03]}
-    adapter: lora
-    targets: [query, value, feedforward_in, feedforward_out]
-    r: 8
-    lora_alpha: 32
+  whole: {learning_rate: {search: [0.0012, 0.012]}}
   ia3: {learning_rate: 0.01, adapter: ia3, targets: [key, value]}
 compare: {metric: accuracy, margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
 report: {title: A tiny study, author: Nobody}
@@ -70,16 +66,16 @@ def test_all_methods_that_search_are_given_the_same_and_one_with_a_rate_nothing(
     repository: Repository,
 ) -> None:
     ran = repository.repro(LAST)
-    assert {"search@full", "search@lora", "search@ia3", "rates", "train@lora-1"} <= set(ran)
+    assert {"search@full", "search@whole", "search@ia3", "rates", "train@whole-1"} <= set(ran)
     assert ran.index("rates") < ran.index("train@full-1")
     found = searches(repository)
-    assert set(found) == {"full", "lora"}
+    assert set(found) == {"full", "whole"}
     for search in found.values():
         tried = {(trial["rate"], trial["seed"]) for trial in search["trials"]}
         assert len(tried) == len(search["trials"]) == 6
         assert {trial["seed"] for trial in search["trials"]} == {101, 102}
-        assert {trial["steps"] for trial in search["trials"]} == {36}
-        assert {len(trial["accuracy"]) for trial in search["trials"]} == {3}
+        assert {trial["steps"] for trial in search["trials"]} == {80}
+        assert {len(trial["accuracy"]) for trial in search["trials"]} == {4}
         # The validation rows, and not those to test on.
         assert {sum(map(sum, trial["confusion"])) for trial in search["trials"]} == {64}
     assert len(finished(repository)) == 12
@@ -97,19 +93,19 @@ def test_each_training_takes_the_rate_that_was_chosen(repository: Repository) ->
 
 
 def test_another_range_searches_and_trains_its_method_alone(repository: Repository) -> None:
-    repository.edit("methods.lora.learning_rate", {"search": [0.002, 0.02]})
+    repository.edit("methods.whole.learning_rate", {"search": [0.0015, 0.015]})
     ran = repository.repro(LAST)
     # The copies for Git look at all rates, and cost nothing.
     assert {one for one in ran if not one.startswith("record@")} == {
-        "search@lora",
+        "search@whole",
         "rates",
-        "train@lora-1",
+        "train@whole-1",
     }
 
 
 def test_a_range_edited_back_is_restored_and_nothing_is_tried(repository: Repository) -> None:
     before = finished(repository)
-    repository.edit("methods.lora.learning_rate", {"search": [0.003, 0.03]})
+    repository.edit("methods.whole.learning_rate", {"search": [0.0012, 0.012]})
     assert not {one.partition("@")[0] for one in repository.repro(LAST)} & {"search", "train"}
     assert finished(repository) == before
 
@@ -117,7 +113,7 @@ def test_a_range_edited_back_is_restored_and_nothing_is_tried(repository: Reposi
 def test_what_is_finished_is_not_run_again_when_trials_are_added(repository: Repository) -> None:
     before = finished(repository)
     repository.edit("search.trials", 5)
-    assert {"search@full", "search@lora"} <= set(repository.repro("rates"))
+    assert {"search@full", "search@whole"} <= set(repository.repro("rates"))
     after = finished(repository)
     assert before.items() <= after.items()
     # Two rates of either method, with two seeds.
