@@ -126,6 +126,25 @@ def test_one_that_finds_no_memory_alone_says_what_to_lower() -> None:
         pool.run(["a", "b"])
 
 
+def test_one_that_ran_beside_others_is_run_again_though_they_were_heard_of_first(
+    tmp_path: Path,
+) -> None:
+    pool = Pool(work=functools.partial(note, tmp_path), done=lambda *_: None, most=4)
+    pool.most = 2
+    pool.start(("a", ""))
+    pool.start(("b", "memory"))
+    first, second = pool.running
+    assert not first.alone
+    assert not second.alone
+    time.sleep(0.5)
+    pool.limit = 2
+    for _ in ("holds", "done"):
+        assert pool.hear(first) is None
+    assert pool.hear(second) is None
+    assert pool.hear(second) == ("b", "memory")
+    assert (pool.limit, pool.most) == (1, 1)
+
+
 def test_a_mistake_ends_all_and_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^methods\.lora: r: 0 is not right$"):
         pooled(tmp_path, [("a", "mistake"), ("b", ""), ("c", "")])

@@ -40,6 +40,8 @@ class Running:
     lane: int
     shared: bool
     """Whether it computes through the sharing of the GPU that may be at fault if it fails."""
+    alone: bool
+    """Whether none ran beside it at any time, so that none took the memory that it lacks."""
 
 
 @dataclass(kw_only=True)
@@ -94,8 +96,13 @@ class Pool:
         )
         process.start()
         theirs.close()
+        alone = not self.running
+        for one in self.running:
+            one.alone = False
         self.running.append(
-            Running(item=item, process=process, pipe=ours, lane=lane, shared=self.sharing)
+            Running(
+                item=item, process=process, pipe=ours, lane=lane, shared=self.sharing, alone=alone
+            )
         )
         self.at_once = max(self.at_once, len(self.running))
 
@@ -136,12 +143,12 @@ class Pool:
             UserError: it would fail again.
         """
         if kind == "memory":
-            if not self.running:
+            if one.alone:
                 raise UserError(
                     f"{self.label}: {OUT_OF_MEMORY}, although a trial ran alone; lower "
                     "train.batch_size or encode.max_length"
                 )
-            self.limit = self.most = len(self.running)
+            self.limit = self.most = max(1, len(self.running))
             return one.item
         # A fault of one process that shares the GPU ends the others', too.
         if kind == "failed" and one.shared:
