@@ -27,6 +27,7 @@ from tests import repositories, tiny, trained
 LONGEST = (
     "test_pipeline",
     "test_settle",
+    "test_search_pipeline",
     "test_methods",
     "test_parallel",
     "test_preload",
