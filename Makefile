@@ -75,7 +75,7 @@ lock: $(VENV)/.dev ## compile the requirements files anew
 	@pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
 	  --no-emit-find-links -o requirements.txt requirements.in
 	@sed -i 's/^\(torch==[0-9.]*\)+cpu/\1/' requirements.txt
-	@for name in onnx dev; do \
+	@for name in cluster onnx dev; do \
 	  pip-compile --quiet --allow-unsafe --upgrade --strip-extras --no-header --no-emit-index-url \
 	    --no-emit-find-links -o requirements-$$name.txt requirements-$$name.in || exit 1; \
 	done
@@ -84,6 +84,13 @@ lock: $(VENV)/.dev ## compile the requirements files anew
 parallel: setup ## run the stale trainings at once, one on each GPU, then the rest
 	@$(BIN)/python -m fairtune.check
 	@$(BIN)/python -m fairtune.parallel
+	@$(BIN)/python -m fairtune.registry
+
+.PHONY: cluster
+cluster: setup ## run the stale trainings on a Ray cluster (ADDRESS=auto), or at once on this host
+	@$(BIN)/python -m pip install --quiet -r requirements-cluster.txt
+	@$(BIN)/python -m fairtune.check
+	@$(BIN)/python -m fairtune.cluster $(if $(ADDRESS),--address $(ADDRESS))
 	@$(BIN)/python -m fairtune.registry
 
 .PHONY: verify

@@ -9,7 +9,7 @@ each other's time and memory. `FAIRTUNE_SLOTS` sets the number of trainings at o
 from __future__ import annotations
 
 import argparse
-import json
+import functools
 import os
 import signal
 import subprocess
@@ -17,18 +17,15 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fairtune.core import errors, params
+from fairtune.cluster import stages
+from fairtune.cluster.stages import PATIENCE_SECONDS
+from fairtune.core import errors
 from fairtune.core.errors import UserError
-from fairtune.preload import owner
 
-DVC = [sys.executable, "-m", "dvc"]
 LOGS = Path(".dvc/tmp/parallel")
 SLOTS = "FAIRTUNE_SLOTS"
 POLL_SECONDS = 0.2
-# After Ctrl-C, a training has this long to end by itself.
-PATIENCE_SECONDS = 15.0
 
 
 @dataclass
@@ -70,65 +67,25 @@ def _gpus() -> list[str]:
         return []
 
 
-def of_this_run() -> dict[str, str]:
-    """Return an environment in which trainings end with this process and share its imports."""
-    this = owner.find(os.getpid())
-    return {**os.environ, owner.RUN: str(this)} if this else dict(os.environ)
-
-
-def dvc(*words: str) -> int:
-    """Run DVC to its end and return its status; where this process is to end, end it first."""
-    process = subprocess.Popen([*DVC, *words], env=of_this_run())
-    try:
-        return process.wait()
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def end_like_ctrl_c(number: int, _: Any) -> None:
-    """End this process by a signal so that what it started ends first.
-
-    Raises:
-        SystemExit: always, with the status that a shell reports of the signal.
-    """
-    print(f"fairtune: ended by {signal.Signals(number).name}", file=sys.stderr)
-    sys.exit(128 + number)
-
-
-def stale(kind: str) -> list[str]:
-    """Return the stages of a kind (`search`, `train`) that DVC would run, in the file's order."""
-    done = subprocess.run([*DVC, "status", "--json"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise UserError(f"dvc status failed: {errors.one_line(Exception(done.stderr))}")
-    changed: dict[str, Any] = json.loads(done.stdout)
-    return [stage for stage in changed if stage.startswith(f"{kind}@")]
-
-
 def start(stage: str, slot: str) -> Training:
     """Start one training in a session of its own, so that it can be ended with its children."""
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{stage}.log"
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [*DVC, "--wait-for-lock", "repro", "-s", stage],
+            [*stages.DVC, "--wait-for-lock", "repro", "-s", stage],
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**of_this_run(), **({"CUDA_VISIBLE_DEVICES": slot} if _gpus() else {})},
+            env={**stages.of_this_run(), **({"CUDA_VISIBLE_DEVICES": slot} if _gpus() else {})},
             start_new_session=True,
         )
     print(f"parallel: {stage} started on {slot}, log in {log}", flush=True)
     return Training(stage=stage, slot=slot, process=process, log=log, began=time.monotonic())
 
 
-def run_all(stages: list[str], free: list[str]) -> list[Training]:
+def run_all(names: list[str], free: list[str]) -> list[Training]:
     """Run the trainings, as many at once as there are slots; return those that failed."""
-    waiting = list(stages)
+    waiting = list(names)
     running: list[Training] = []
     failed: list[Training] = []
     idle = list(free)
@@ -165,60 +122,30 @@ def end(running: list[Training]) -> None:
                 continue
 
 
-def first_error(log: Path) -> str:
-    """Return the first line of a log that tells of fairtune's or DVC's error, or its first line."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("fairtune:", "ERROR:"))]
-    return (told or lines or ["nothing was printed"])[0]
-
-
-def train(free: list[str]) -> None:
-    """Bring the upstream up to date, then run the stale searches and trainings, one on each slot.
-
-    Raises:
-        UserError: a stage before them, or one of them, failed.
-    """
-    if dvc("repro", "encode"):
-        raise UserError("the stages before the trainings failed; see above")
-    if any(block.searched for block in params.load().methods.values()):
-        side_by_side("search", free)
-    if dvc("repro", "rates"):
-        raise UserError("the choice of the learning rates failed; see above")
-    side_by_side("train", free)
-
-
 def side_by_side(kind: str, free: list[str]) -> None:
     """Run the stale stages of a kind, one on each slot.
 
     Raises:
         UserError: one of them failed.
     """
-    failed = run_all(stale(kind), free)
+    failed = run_all(stages.stale(kind), free)
     for training in failed:
-        print(f"parallel: {training.stage}: {first_error(training.log)}", file=sys.stderr)
+        print(f"parallel: {training.stage}: {stages.first_error(training.log)}", file=sys.stderr)
     if failed:
         names = ", ".join(training.stage for training in failed)
         raise UserError(f"{names} failed, see {LOGS}; the others' results are kept")
 
 
-def answer_signals() -> None:
-    """End what was started also where this process is to end by another signal than Ctrl-C's."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, end_like_ctrl_c)
-
-
 def main() -> None:
     """Train side by side, then run the rest."""
     argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
-    answer_signals()
+    stages.answer_signals()
     free = slots()
     if len(free) > 1:
-        train(free)
+        stages.in_order(functools.partial(side_by_side, free=free))
     else:
         print("parallel: one slot, so the trainings run one after another")
-    sys.exit(dvc("repro"))
+    sys.exit(stages.dvc("repro"))
 
 
 if __name__ == "__main__":

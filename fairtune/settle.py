@@ -13,6 +13,7 @@ from __future__ import annotations
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from math import ceil
@@ -21,6 +22,7 @@ from typing import Any
 from fairtune import check, parallel
 from fairtune.analysis import looks
 from fairtune.analysis.crossed import FEWEST_SEEDS
+from fairtune.cluster import stages
 from fairtune.core import files, params, paths
 from fairtune.core.errors import UserError
 from fairtune.core.params import Params
@@ -149,8 +151,8 @@ def look(study: Params, free: list[str], missing: Sequence[str]) -> list[str]:
     """
     try:
         if missing and len(free) > 1:
-            parallel.train(free)
-        if parallel.dvc("repro", "compare", "score"):
+            stages.in_order(functools.partial(parallel.side_by_side, free=free))
+        if stages.dvc("repro", "compare", "score"):
             raise UserError("a stage failed, see above")
     except UserError as error:
         raise UserError(
@@ -167,7 +169,7 @@ def close(ended: str) -> str:
     Raises:
         UserError: a stage failed.
     """
-    if parallel.dvc("repro"):
+    if stages.dvc("repro"):
         raise UserError(f"{ended}. But a stage behind the verdicts failed, see above")
     return ended
 
@@ -228,7 +230,7 @@ def arguments(words: Sequence[str] | None = None) -> float:
 def main() -> None:
     """Settle the study within the budget."""
     clock = Clock(60 * arguments())
-    parallel.answer_signals()
+    stages.answer_signals()
     try:
         print(f"settle: {settle(clock)}")
     except (KeyboardInterrupt, SystemExit):

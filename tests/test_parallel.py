@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairtune import parallel
+from fairtune.cluster import stages
 from fairtune.core.errors import UserError
 from tests import tiny
 from tests.repositories import Repository, copy, environment, inside, until
@@ -144,8 +146,8 @@ def test_searches_run_side_by_side_before_the_rates_are_chosen(
         return 0
 
     names = {"search": ["search@lora"], "train": ["train@lora-1"]}
-    monkeypatch.setattr(parallel, "stale", lambda kind: names[kind])
+    monkeypatch.setattr(stages, "stale", lambda kind: names[kind])
     monkeypatch.setattr(parallel, "run_all", run_all)
-    monkeypatch.setattr(parallel, "dvc", dvc)
-    parallel.train(["0", "1"])
+    monkeypatch.setattr(stages, "dvc", dvc)
+    stages.in_order(functools.partial(parallel.side_by_side, free=["0", "1"]))
     assert done == order

@@ -71,7 +71,7 @@ def choose(train: Train) -> Choice:
     threads = granted_cores()
     torch.set_num_threads(threads)
     return Choice(
-        type=kind, name=_device_name(kind), precision=precision, reason=reason, threads=threads
+        type=kind, name=device_name(kind), precision=precision, reason=reason, threads=threads
     )
 
 
@@ -116,7 +116,8 @@ def cpu_has_bf16() -> bool:
     return any(getattr(torch.cpu, check, lambda: False)() for check in checks)
 
 
-def _device_name(kind: str) -> str:
+def device_name(kind: str) -> str:
+    """Return the name of the first GPU, or of the processor."""
     if kind == "cuda":
         return torch.cuda.get_device_name(0)
     try:

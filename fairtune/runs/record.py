@@ -11,6 +11,8 @@ from fairtune.runs.part import Part
 from fairtune.runs.predictions import Predictions
 
 SCHEMA = 1
+NODE = "FAIRTUNE_NODE"
+"""In the environment of a training on a cluster: the name of its node."""
 
 
 class Counts(Part):
@@ -132,6 +134,8 @@ class Device(Part):
     """CPU threads used by torch."""
     driver: str | None = None
     """Version of the GPU's driver."""
+    node: str | None = None
+    """Name of the cluster's node; None for a run on the study's own host."""
     busy: str | None = None
     """Other use of the GPU, seen at the start or during training; then no cost counts."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from fairtune.core import task
 from fairtune.runs.breakdown import Breakdown
 from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import (
+    NODE,
     Accuracy,
     Device,
     Execution,
@@ -119,6 +121,7 @@ def device_of_run(meter: Meter) -> Device:
         reason=chosen.reason,
         threads=chosen.threads,
         driver=driver(chosen),
+        node=os.environ.get(NODE),
         busy="; ".join(filter(None, (meter.base.busy, meter.memory_peaks.others))) or None,
     )
 

@@ -1,0 +1,1 @@
+"""The stale searches and trainings on a Ray cluster, each in a folder of its own on a node."""
