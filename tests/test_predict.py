@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -305,6 +306,32 @@ def test_nothing_half_is_left_where_predicting_fails(
     ):
         assert ask("lora", source, "--out", out).returncode == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
+
+
+def test_a_pipe_is_written_to_and_not_replaced(
+    ask: Ask, refused: Callable[..., str], texts: list[str], tmp_path: Path
+) -> None:
+    pipe, rows = tmp_path / "pipe", write(tmp_path / "rows.csv", texts[:3])
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # holds what is written, so that nobody waits
+    try:
+        assert ask("lora", rows, "--out", pipe).returncode == 0
+        found = list(csv.DictReader(io.StringIO(os.read(end, 65536).decode())))
+    finally:
+        os.close(end)
+    assert [row["text"] for row in found] == texts[:3]
+    assert pipe.is_fifo()
+    table = write(tmp_path / "rows.parquet", texts[:3])
+    assert "Parquet needs a file" in refused("lora", table, "--out", pipe)
+
+
+def test_a_link_stays_one(ask: Ask, texts: list[str], tmp_path: Path) -> None:
+    link, kept = tmp_path / "link.csv", tmp_path / "kept.csv"
+    link.symlink_to(kept)
+    rows = write(tmp_path / "rows.csv", texts[:3])
+    assert ask("lora", rows, "--out", link).returncode == 0
+    assert link.is_symlink()
+    assert len(list(csv.DictReader(io.StringIO(kept.read_text())))) == 3
 
 
 def test_the_command_runs_as_users_start_it(hub_study: Path) -> None:

@@ -51,6 +51,11 @@ def columns(
     return dict(zip(keys, cells, strict=True))
 
 
+def is_stream(path: Path) -> bool:
+    """Return whether a path is a pipe or a device: there, and neither a file nor a folder."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
 def check(source: Source, out: Path | None, new: list[str], *, path: str) -> None:
     """Refuse new columns of names that the file has, and a place that cannot be written to.
 
@@ -65,6 +70,8 @@ def check(source: Source, out: Path | None, new: list[str], *, path: str) -> Non
         )
     if out is None and source.kind == "parquet":
         raise UserError("--out: Parquet is not written to standard output; name a file")
+    if out is not None and source.kind == "parquet" and is_stream(out):
+        raise UserError(f"--out: '{out}' is a pipe or a device; Parquet needs a file")
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         what = "is a folder" if out.is_dir() else "its folder is not there"
         raise UserError(f"--out: '{out}': {what}; name a file")
@@ -73,6 +80,8 @@ def check(source: Source, out: Path | None, new: list[str], *, path: str) -> Non
 @contextmanager
 def opened(source: Source, out: Path | None, new: list[str]) -> Iterator[Write]:
     """Yield what writes a chunk with its new columns; a file is there only once it is whole.
+
+    A pipe or a device is written to as it is: a file must not take its place. A link stays one.
 
     Args:
         source: where the rows come from.
@@ -85,6 +94,11 @@ def opened(source: Source, out: Path | None, new: list[str]) -> Iterator[Write]:
     if out is None:
         yield _writer(source, sys.stdout, new)
         return
+    if is_stream(out):
+        with out.open("w", encoding="utf-8", newline="") as file:
+            yield _writer(source, file, new)
+        return
+    out = out.resolve()
     half = out.with_name(out.name + ".part")
     try:
         if source.kind == "parquet":
