@@ -109,8 +109,8 @@ def results(facts: Facts, study: Params) -> str:
     rows = [("Score", "Value", "95% interval")]
     for key, found in facts.scores.items():
         name = capital(SCORES[key].name)
-        low, high = f"{found.low:.3f}", f"{found.high:.3f}"
-        rows.append((name, f"{found.mean:.3f}", f"{low} to {high}".replace("-", "−")))
+        low, high = f"{found.low:.4f}", f"{found.high:.4f}"
+        rows.append((name, f"{found.mean:.4f}", f"{low} to {high}".replace("-", "−")))
     tested = number(facts.artefact.record.data.rows["test"])
     of = f"On {tested} test rows, of this training alone; {facts.scores['accuracy'].how}."
     return "\n\n".join([table(rows), prose(of), *map(prose, verdicts(facts, study))])
@@ -208,7 +208,7 @@ def limits(facts: Facts) -> str:
     if quantize and facts.form == "adapter":
         lines.append(
             f"It was trained on weights in 4 bits ({literal(quantize)}): on the same weights in "
-            "another precision it predicts a little otherwise."
+            "another precision it predicts otherwise."
         )
     return "\n".join(f"- {prose(line)}" for line in lines)
 

@@ -124,7 +124,7 @@ def check_bits(artefact: Artefact, *, kind: str, dequantize: bool) -> None:
         raise UserError(
             f"--to {kind}: the frozen weights of {artefact.record.method} are in 4 bits, and "
             "merging would change them: add --dequantize to merge into the pretrained model's own "
-            "weights (it then predicts a little otherwise, and the export says by how much), or "
+            "weights (it then predicts otherwise, and the export says by how much), or "
             "use --to adapter"
         )
 
