@@ -265,4 +265,7 @@ def test_memory_and_energy_are_measured(train: Callable) -> None:
     assert memory.samples > 0
     # A single sample has no interval.
     assert memory.samples == 1 or memory.sample_interval_ms > 0
-    assert meter.energy().total_wh is not None
+    energy = meter.energy()
+    assert energy.total_wh is not None
+    assert 10 < energy.idle_watts < 1000  # watts
+    assert energy.net_wh is not None

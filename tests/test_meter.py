@@ -59,11 +59,12 @@ FEWEST = 3
 def let_pass(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Play the clock, which starts at 1000 s; return what lets so many seconds pass."""
     now = [1000.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
 
     def let(seconds: float) -> None:
         now[0] += seconds
 
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(time, "sleep", let)
     return let
 
 
@@ -294,13 +295,29 @@ def test_energy_is_counted_between_start_and_stop_and_idle_power_taken_off(
     assert found.unavailable is None
 
 
+def test_a_process_that_is_ready_at_once_waits_for_the_idle_power(
+    monkeypatch: pytest.MonkeyPatch, let_pass: Callable
+) -> None:
+    # 75 W: the counter runs on with the clock.
+    play_energy(monkeypatch, lambda gpu: 75_000 * (time.perf_counter() - 1000.0))
+    counter = EnergyCounter(on_gpu=True, base=Baseline(gpu=0, joules=0.0, at=1000.0))
+    let_pass(0.25)
+    counter.take_idle_power()
+    assert time.perf_counter() == 1001.0
+    counter.start()
+    let_pass(7200)
+    counter.stop()
+    found = counter.figures(seconds=3600)
+    assert (found.total_wh, found.idle_watts, found.net_wh) == (150.0, 75.0, 75.0)
+
+
 def test_without_idle_power_energy_is_told_and_the_net_is_null(
     monkeypatch: pytest.MonkeyPatch, let_pass: Callable
 ) -> None:
     play_energy(monkeypatch, lambda gpu: 5000)
-    counter = EnergyCounter(on_gpu=True, base=Baseline(gpu=0, joules=5.0, at=1000.0))
-    let_pass(0.25)
+    counter = EnergyCounter(on_gpu=True, base=Baseline(gpu=0, joules=None, at=1000.0))
     counter.take_idle_power()
+    assert time.perf_counter() == 1000.0
     counter.start()
     counter.stop()
     found = counter.figures(seconds=1)

@@ -9,8 +9,8 @@ from fairtune.hardware import nvml
 from fairtune.hardware.baseline import Baseline
 from fairtune.runs.record import Energy
 
-# Shorter than this, the idle power would be a few ticks of the counter.
-SHORTEST_IDLE_SECONDS = 0.5
+# The counter moves every tenth of a second or so: over a shorter time, its ticks would be too few.
+IDLE_SECONDS = 1.0
 
 
 @dataclass(kw_only=True)
@@ -29,13 +29,17 @@ class EnergyCounter:
         return self.on_gpu and self.base.gpu is not None
 
     def take_idle_power(self) -> None:
-        """Take the device's power since the baseline, before anything is loaded."""
-        if not self._counts:
+        """Take the device's power since the baseline, before anything is loaded.
+
+        Waits for what is left of `IDLE_SECONDS`: a process whose libraries are imported already
+        comes here at once.
+        """
+        if not self._counts or self.base.joules is None:
             return
+        time.sleep(max(0.0, self.base.at + IDLE_SECONDS - time.perf_counter()))
         now = nvml.energy_joules(self.base.gpu)
-        elapsed = time.perf_counter() - self.base.at
-        if now is not None and self.base.joules is not None and elapsed > SHORTEST_IDLE_SECONDS:
-            self.idle_watts = (now - self.base.joules) / elapsed
+        if now is not None:
+            self.idle_watts = (now - self.base.joules) / (time.perf_counter() - self.base.at)
 
     def start(self) -> None:
         """Count from now on."""

@@ -53,8 +53,8 @@ class Meter:
 
     def prepare(self) -> None:
         """Start the sampling process and take the GPU's idle power, before anything is loaded."""
-        self.energy_counter.take_idle_power()
         self.memory_peaks.prepare()
+        self.energy_counter.take_idle_power()
 
     def start(self) -> None:
         """Begin: from here on, all counts."""

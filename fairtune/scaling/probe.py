@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -86,7 +87,8 @@ def measure(study: Params, method: Method, *, name: str, size: Size, folder: Pat
     if base.busy and not study.train.allow_busy_gpu:
         raise MeasureError(base.busy)
     chosen = choose(train)
-    meter = Meter(device=chosen, base=base)
+    # A point tells no energy, and is not to wait for the idle power.
+    meter = Meter(device=chosen, base=dataclasses.replace(base, joules=None))
     meter.prepare()
     model = study.model if size.encoder == OWN else Model(name=str(folder))
     built = build(
