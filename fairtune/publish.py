@@ -46,7 +46,7 @@ def publish(name: str, folders: Sequence[Path], reason: str | None) -> list[str]
     edition.publish(union, to)
     files = workspace.inside(to)
     said = [f"{to}: {len(files)} files, {workspace.size(files)}{replaced}"]
-    said += edition.first_kept(union)
+    said += [*edition.first_kept(union), *edition.of_others(union)]
     out = workspace.left_out(folders or [Path()])
     return [*said, *([f"left out: {', '.join(out)}"] if out else [])]
 

@@ -17,6 +17,7 @@ from fairtune.core.params import Params
 from fairtune.publication import cost_alone, place
 from fairtune.report import accuracy, tables, trainings
 from fairtune.report.markup import markdown_text
+from fairtune.report.rates import too_low
 from fairtune.report.results import Results, read_results
 from fairtune.report.values import short_name
 from fairtune.report.wording import literal
@@ -47,8 +48,10 @@ def base(found: Results, study: Params) -> str:
         )
     )
     folder = BASE.as_posix()
+    doubts = too_low(found.search) if found.search else []
+    finding = " ".join([accuracy.headline(found), *map(markdown_text, doubts)])
     said = (
-        f"{accuracy.headline(found)} The study: {model} on {data}, {rows['train']:,} rows to train "
+        f"{finding} The study: {model} on {data}, {rows['train']:,} rows to train "
         f"on and {rows['test']:,} to test on, on one {device}: [the report]"
         f"({folder}/{place.TWIN.as_posix()}), [records and predictions]({folder})."
     )

@@ -11,6 +11,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 from typing import Any
 
 from fairtune.analysis.formats import percent, points, rate
+from fairtune.analysis.search import doubts
 from fairtune.charts.gallery import compare
 from fairtune.core import files, params, paths
 from fairtune.runs.search import read_searches
@@ -58,7 +59,7 @@ def search_warnings(search: dict[str, Any] | None) -> list[str]:
                 f"learned nothing (seeds {found['chosen_collapsed']}); widen learning_rate.search "
                 "to lower rates"
             )
-    return said
+    return said + doubts(search["methods"])
 
 
 def main() -> None:

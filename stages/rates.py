@@ -22,11 +22,14 @@ def main(started: float = STARTED) -> None:
     """Choose the rate of each method, and write it."""
     study = params.load()
     found: dict[str, Search] = {}
+    told: list[str] = []
     if any(block.searched for block in study.methods.values()):
+        from fairtune.analysis.search import doubts, figures
         from fairtune.core import origins
         from fairtune.rates import extending
 
         found = extending.searched(origins.pinned(study))
+        told = doubts({name: figures(search) for name, search in found.items()})
     with files.fresh_folder(paths.RATES) as folder:
         for name, block in study.methods.items():
             search = found.get(name)
@@ -39,6 +42,8 @@ def main(started: float = STARTED) -> None:
             f"rates: {search.method}: {search.learning_rate:g} of {search.range[0]:g} to "
             f"{search.range[1]:g} ({len(search.trials)} trials)"
         )
+    for line in told:
+        print(f"rates: warning: {line}", file=sys.stderr)
 
 
 def start_process() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from fairtune.analysis import metrics
+from fairtune.analysis.costs import decided_by
 from fairtune.core import paths
 from fairtune.core.files import write_json
 from fairtune.core.params import Params
@@ -166,8 +167,8 @@ def make_serving(records: Mapping[str, Sequence[RunRecord]]) -> Serving:
     )  # fmt: skip
 
 
-def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:
-    """Return what a sweep leaves, the last point of the last method out of memory."""
+def make_sweep(methods: Sequence[str] = METHODS, *, study: Params | None = None) -> dict[str, Any]:
+    """Return what a sweep of a study leaves, the last point of the last method out of memory."""
     points: list[dict[str, Any]] = [
         {
             "axis": axis, "value": value, "method": name, "note": "",
@@ -184,7 +185,8 @@ def make_sweep(methods: Sequence[str] = METHODS) -> dict[str, Any]:
     points[-1] |= {"note": "out of memory"}
     return {
         "device": "NVIDIA H200", "memory": "gpu_allocated_mib", "fitted_on": "batch_size",
-        "fixed_mib": dict.fromkeys(methods, 317.4), "points": points,
+        "fixed_mib": dict.fromkeys(methods, 317.4), "points": points, "complete": True,
+        "of": study and decided_by(study),
     }  # fmt: skip
 
 

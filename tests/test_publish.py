@@ -75,7 +75,8 @@ def write_workspace(root: Path, runs: Study) -> None:
     """Write a study as `dvc repro` leaves it, with weights, data, a sweep and a search."""
     write_study_of(root, runs, {"lora": search_of(runs)})
     shutil.copytree(ROOT / "report/template", root / "report/template")
-    (root / "metrics/scaling.json").write_text(json.dumps(make_sweep(METHODS)))
+    sweep = make_sweep(METHODS, study=params.load(root / "params.yaml"))
+    (root / "metrics/scaling.json").write_text(json.dumps(sweep))
     served = make_serving({name: [run.record for run in of] for name, of in runs.items()})
     (root / "metrics/serving.json").write_text(served.model_dump_json())
     (root / "report/walkthrough.ipynb").write_text("{}")
@@ -152,6 +153,21 @@ def refused(root: Path, other: Study, *words: str) -> str:
     assert done.stderr.count("\n") == 1
     assert not (root / PLACE).exists()
     return done.stderr.removeprefix("fairtune: ").strip()
+
+
+def test_what_was_measured_of_another_study_is_left_out_and_said_so(
+    tmp_path: Path, whole: Study
+) -> None:
+    write_workspace(tmp_path, whole)
+    for name, key, other in (("scaling", "of", None), ("serving", "points", [])):
+        path = tmp_path / f"metrics/{name}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: other}))
+    shutil.copytree(tmp_path, tmp_path / "part")
+    done = call(tmp_path, "other", "--from", "part")
+    assert done.returncode == 0, done.stderr
+    for name in ("scaling", "serving"):
+        assert f"publish: metrics/{name}.json is of another study, and was left out" in done.stdout
+        assert not (tmp_path / f"results/other/metrics/{name}.json").exists()
 
 
 def test_a_study_is_published_whole_and_what_is_left_out_is_said(made: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
 
-from fairtune.analysis.rates import RateScore, choose, collapsed, score, standard_error
+from fairtune.analysis.rates import RateChoice, RateScore, choose, collapsed, score, standard_error
 from tests.searches import COLLAPSED, ROWS, Right, make_trial, make_trials
 
 # The median of chi-square with one degree of freedom: what the middle one of two seeds' variances
@@ -46,7 +47,9 @@ def test_the_standard_error_is_right_for_normal_scores() -> None:
     found = [
         standard_error(
             [
-                RateScore(rate=rate, scores=list(generator.normal(0.9, 0.01, 3)), collapsed=[])
+                RateScore(
+                    rate=rate, scores=list(generator.normal(0.9, 0.01, 3)), collapsed=[], losses=[]
+                )
                 for rate in range(9)
             ]
         )
@@ -77,6 +80,42 @@ def test_the_lowest_within_one_standard_error_wins_and_not_the_best() -> None:
 
 def test_the_lowest_wins_even_where_one_between_is_worse() -> None:
     assert chosen({1e-5: (181, 185), 1e-4: (160, 164), 1e-3: (182, 186)}) == 1e-5
+
+
+# So it was in a search of QLoRA on an H200: trained with ten seeds, the lowest of the equal rates
+# came to 91.6% on test rows, where LoRA came to 93.4%.
+EQUAL: Right = {3e-5: (180, 184), 1e-4: (181, 185), 3e-4: (182, 186)}
+
+
+def with_losses(losses: Mapping[float, Sequence[float | None]], right: Right = EQUAL) -> RateChoice:
+    trials = [
+        trial.model_copy(update={"loss": [0.9, losses[trial.rate][place % 2]]})
+        for place, trial in enumerate(make_trials(right))
+    ]
+    return choose(trials, "accuracy")
+
+
+def test_a_lower_loss_with_every_seed_says_that_the_lowest_rate_may_be_too_low() -> None:
+    choice = with_losses({3e-5: (0.213, 0.205), 1e-4: (0.194, 0.184), 3e-4: (0.193, 0.193)})
+    assert choice.chosen.rate == 3e-5
+    assert choice.chosen.loss == pytest.approx(0.209)
+    assert choice.lower_loss is not None
+    assert (choice.lower_loss.rate, choice.lower_loss.loss) == (1e-4, pytest.approx(0.189))
+
+
+def test_a_loss_that_is_lower_with_one_seed_alone_or_of_a_worse_rate_says_nothing() -> None:
+    mixed = with_losses({3e-5: (0.213, 0.205), 1e-4: (0.15, 0.206), 3e-4: (0.3, 0.3)})
+    assert mixed.lower_loss is None
+    worse = with_losses({1e-5: (0.2, 0.2), 1e-4: (0.1, 0.1)}, {1e-5: (180, 184), 1e-4: (160, 164)})
+    assert worse.lower_loss is None
+    assert with_losses({3e-5: (0.2, 0.2), 1e-4: (0.2, 0.2), 3e-4: (0.2, 0.2)}).lower_loss is None
+
+
+def test_a_trial_that_gave_no_numbers_has_the_highest_loss() -> None:
+    choice = with_losses({3e-5: (0.2, None), 1e-4: (0.1, 0.1), 3e-4: (0.3, None)})
+    assert choice.chosen.loss == math.inf
+    assert choice.lower_loss is not None
+    assert choice.lower_loss.rate == 1e-4
 
 
 def test_of_equal_rates_the_lower_is_the_best_though_none_has_any_spread() -> None:

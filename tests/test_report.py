@@ -16,6 +16,7 @@ from fairtune.analysis.choice import as_json as choice_json
 from fairtune.analysis.costs import COSTS, Cost, memory_of_runs
 from fairtune.core import params
 from fairtune.core.errors import UserError
+from fairtune.core.files import write_json
 from fairtune.core.method import Method
 from fairtune.report import accuracy, costs, recommendation, trainings, values
 from fairtune.report.markup import plain_text
@@ -29,10 +30,10 @@ from fairtune.report.scaling import (
     predicted,
     sweep_rows,
 )
-from fairtune.report.study import Evidence, read_sweep
+from fairtune.report.study import SWEEP, Evidence, read, read_sweep
 from fairtune.report.techniques import techniques
 from fairtune.report.wording import NONE, literal
-from tests.reports import evidence_of, make_evidence, write_study
+from tests.reports import evidence_of, make_evidence, make_sweep, write_study
 from tests.studies import METHODS, make_runs
 
 WINNER = {"full": 0.96, "lora": 0.90, "qlora": 0.89, "ia3": 0.85}
@@ -102,8 +103,17 @@ def test_a_mixed_study_names_the_one_pair_that_is_open() -> None:
     shares = {"full": 0.95, "lora": 0.949, "qlora": 0.9, "ia3": 0.8}
     found = make_evidence(rows=2000, accuracy=shares, seeds=THREE)
     said = accuracy.headline(found)
-    assert "`full` is better than `qlora` and `ia3`; `lora` is better" in said
+    assert said.startswith("`full` and `lora` are better than `qlora` and `ia3`; `qlora` is better")
     assert said.endswith("The study cannot tell `full` and `lora` apart.")
+
+
+def test_methods_that_beat_the_same_and_pairs_that_are_equivalent_are_told_together() -> None:
+    shares = {"full": 0.95, "lora": 0.95, "qlora": 0.85, "ia3": 0.95}
+    found = make_evidence(rows=20_000, accuracy=shares, seeds=(1, 2, 3, 4, 5))
+    assert accuracy.headline(found) == (
+        "`full`, `lora` and `ia3` are better than `qlora`; `full` and `lora` are equivalent, as "
+        "are `full` and `ia3`, as are `lora` and `ia3`."
+    )
 
 
 def test_one_seed_is_said_to_leave_the_luck_of_a_training_open() -> None:
@@ -340,8 +350,38 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
         "From 4 to 16 rows in a batch, time grows by a factor of `full` 3.0, and memory by `full` "
         f"2.5. Some points of `full` were not measured ({literal('out of memory')})."
     ]
+    ended = make_evidence(scaling={"points": points, "complete": False})
+    assert measured(ended)[-1] == "The sweep was ended before it had measured all its points."
     assert measured(make_evidence()) == []
     assert set(predicted(make_evidence(), SHAPES[-1])) == set(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("change", "own"),
+    [
+        ({}, True),
+        ({"model": {"name": "another/model"}}, False),
+        ({"methods": {}}, False),
+    ],
+)
+def test_a_sweep_of_another_study_is_left_out_and_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], own: bool
+) -> None:
+    before = write_study(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    sweep = make_sweep(study=before.study)
+    write_json(SWEEP, {**sweep, "of": {**sweep["of"], **change}})
+    found = read(before.study)
+    assert (found.scaling is not None, found.other_sweep) == (own, not own)
+    said = about(found)["lacking"]
+    if own:
+        assert said == ""
+    else:
+        assert said == (
+            f"The sweep in {literal('metrics/scaling.json')} was of another model or other "
+            "methods, so what follows is predicted and not measured."
+        )
+        assert measured(found) == []
 
 
 def sweep_of(axis: str, *, predicted_mib: float | None, **more: Any) -> dict[str, Any]:

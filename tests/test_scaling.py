@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fairtune.analysis.costs import decided_by
 from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Model, Params
@@ -358,7 +359,10 @@ def test_each_size_is_measured_once_and_told_in_one_line(
     # What is ended midway has kept what it measured.
     assert len(kept) == len(measured) / len(study.methods)
     assert 0 < len(kept[0]["points"]) < len(kept[-1]["points"])
-    assert kept[-1] == found
+    assert {of["complete"] for of in kept} == {False}
+    assert {**kept[-1], "complete": True} == found
+    assert found["of"] == decided_by(study)
+    assert "learning_rate" not in str(found["of"]), "it moves no cost"
     assert len(measured) == len(set(measured)) == len(told)
     assert len(found["points"]) > len(measured)
     assert told[11].startswith(f"scaling: 12 of {len(told)}: lora, own encoder, ")

@@ -507,6 +507,34 @@ def test_a_chosen_rate_that_failed_with_a_seed_is_told() -> None:
     )
 
 
+def test_a_rate_that_may_be_too_low_is_told_in_the_report_and_as_a_warning() -> None:
+    trials = [
+        trial.model_copy(update={"loss": [0.9, {3e-5: 0.2094, 1e-4: 0.1891}[trial.rate]]})
+        for trial in make_search("b", {3e-5: (180, 184), 1e-4: (181, 185)}).trials
+    ]
+    low = make_search("b", {3e-5: (180, 184), 1e-4: (181, 185)}).model_copy(
+        update={"trials": trials}
+    )
+    searches = {"a": make_search("a", {1e-5: (180, 184), 1e-4: (181, 185)}), "b": low}
+    found = summary(searches, ["a", "b"], [], metric="accuracy", margin=0.01)
+    assert report.too_low(found) == [
+        "The learning rate of `b` may be too low: of the rates that count as equal, 1e-4 had a "
+        "lower validation loss with every seed (0.189, and 0.209 at the chosen 3e-5), which its "
+        "score on few rows does not show."
+    ]
+    warned = [line for line in search_warnings(found) if "too low" in line]
+    assert warned == [
+        "methods.b: its learning rate, 3e-5, may be too low: of the rates that count as equal, "
+        "1e-4 has a lower validation loss with every seed; begin learning_rate.search higher, or "
+        "give it more seeds or validation rows"
+    ]
+
+
+def test_a_loss_that_is_no_number_is_told_in_words() -> None:
+    of = {"lower_loss": {"rate": 1e-4, "loss": 0.1}, "chosen_loss": None, "chosen": 3e-5}
+    assert "(0.100, and no number at the chosen 3e-5)" in report.too_low(figures_with(a=of))[0]
+
+
 def test_verdicts_at_neighbouring_rates_agree_in_number() -> None:
     base = {"combinations": 9, "standing": 9, "share": 1.0, "stands": True, "at_chosen": True,
             "breaks": None}  # fmt: skip

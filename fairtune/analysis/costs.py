@@ -13,7 +13,23 @@ from typing import Any
 
 from fairtune.analysis.formats import mebibytes, number, seconds
 from fairtune.analysis.quiet import counted
+from fairtune.core.params import Params
 from fairtune.runs.record import RunRecord, Runs
+
+
+def decided_by(study: Params) -> dict[str, Any]:
+    """Return the settings that the cost of a step depends on, to tell whose a measurement is.
+
+    A learning rate moves no cost, nor does how long a training is.
+    """
+    return {
+        "model": study.model.model_dump(mode="json"),
+        "methods": {
+            name: block.model_dump(mode="json", exclude={"learning_rate"}, exclude_none=True)
+            for name, block in study.methods.items()
+        },
+    }
+
 
 SAME = 0.02
 """Share by which two costs may differ and still count as alike: two runs of one setting do."""

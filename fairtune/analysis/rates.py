@@ -2,7 +2,9 @@
 
 Among the rates whose mean score on the validation rows is within one standard error of the best the
 lowest wins (the one-standard-error rule: Breiman, Friedman, Olshen and Stone 1984, Classification
-and Regression Trees, sec. 3.4.3). A trial that collapsed counts with the score that it has.
+and Regression Trees, sec. 3.4.3). A trial that collapsed counts with the score that it has. A few
+hundred validation rows may not show that the lowest has not learned enough; the loss, which is
+finer, then says so (`RateChoice.lower_loss`).
 """
 
 from __future__ import annotations
@@ -28,11 +30,18 @@ class RateScore:
     """Of each seed, in the order of the seeds."""
     collapsed: list[int]
     """Seeds of the trials that learned nothing that shows."""
+    losses: list[float]
+    """Validation loss of each seed after the last epoch, in nats; infinite where there is none."""
 
     @property
     def mean(self) -> float:
         """Mean over the seeds."""
         return float(np.mean(self.scores))
+
+    @property
+    def loss(self) -> float:
+        """Mean validation loss over the seeds, in nats."""
+        return float(np.mean(self.losses))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +73,29 @@ class RateChoice:
         """The rates within one standard error of the best."""
         return [one for one in self.tried if self.best.mean - one.mean <= self.standard_error]
 
+    @property
+    def lower_loss(self) -> RateScore | None:
+        """Of the rates that count as equal that of the lowest loss, where each seed says so.
+
+        None where it has no lower loss than the chosen with every seed. Where it has, the chosen
+        rate may be too low for the steps that there are.
+        """
+        least = min(self.within, key=lambda one: one.loss)
+        pairs = zip(least.losses, self.chosen.losses, strict=True)
+        return least if all(other < ours for other, ours in pairs) else None
+
 
 def score(trial: Trial, metric: str) -> float:
     """Return a trial's score on the validation rows after its last epoch."""
     table = np.asarray(trial.confusion, dtype=np.int64)
     found = SCORES[metric].value(np.diagonal(table), table.sum(axis=0), table.sum(axis=1))
     return float(found)
+
+
+def _last_loss(trial: Trial) -> float:
+    """Return the validation loss after the last epoch; infinite where there is none."""
+    last = trial.loss[-1] if trial.loss else None
+    return math.inf if last is None else last
 
 
 def collapsed(trial: Trial) -> bool:
@@ -117,6 +143,7 @@ def summed(trials: Sequence[Trial], metric: str) -> list[RateScore]:
             rate=rate,
             scores=[score(by_rate[rate][seed], metric) for seed in sorted(by_rate[rate])],
             collapsed=[seed for seed in sorted(by_rate[rate]) if collapsed(by_rate[rate][seed])],
+            losses=[_last_loss(by_rate[rate][seed]) for seed in sorted(by_rate[rate])],
         )
         for rate in sorted(by_rate)
     ]

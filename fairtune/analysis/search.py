@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fairtune.analysis.formats import rate
 from fairtune.analysis.neighbours import neighbours
 from fairtune.analysis.rates import RateChoice, RateScore, choose
 from fairtune.analysis.verdicts import PairVerdict
@@ -72,6 +73,13 @@ def figures(search: Search) -> dict[str, Any]:
         "chosen": choice.chosen.rate,
         "chosen_score": round(choice.chosen.mean, 4),
         "chosen_collapsed": choice.chosen.collapsed or None,
+        "chosen_loss": _finite(choice.chosen),
+        "lower_loss": None
+        if choice.lower_loss is None
+        else {
+            "rate": choice.lower_loss.rate,
+            "loss": _finite(choice.lower_loss),
+        },
         "within": [one.rate for one in choice.within],
         "edge": choice.edge,
         "tolerance_decades": round(tolerance(choice), 2),
@@ -79,6 +87,26 @@ def figures(search: Search) -> dict[str, Any]:
         "at_once": search.at_once,
         "expected_best": _expected(choice, search.seconds),
     }
+
+
+def doubts(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return which chosen rates may be too low by the loss, a line each.
+
+    Args:
+        methods: the figures of each that searched.
+    """
+    return [
+        f"methods.{name}: its learning rate, {rate(found['chosen'])}, may be too low: of the rates "
+        f"that count as equal, {rate(found['lower_loss']['rate'])} has a lower validation loss "
+        "with every seed; begin learning_rate.search higher, or give it more seeds or validation "
+        "rows"
+        for name, found in methods.items()
+        if found["lower_loss"]
+    ]
+
+
+def _finite(one: RateScore) -> float | None:
+    return round(one.loss, 4) if math.isfinite(one.loss) else None
 
 
 def rate_key(rate: float) -> str:

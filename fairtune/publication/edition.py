@@ -14,13 +14,13 @@ from fairtune.core.files import fresh_folder, write_json
 from fairtune.core.params import Params
 from fairtune.publication import cost_alone
 from fairtune.publication.part import Part
-from fairtune.publication.place import CHARTS, MANIFESTS, PAPER, TWIN
+from fairtune.publication.place import CHARTS, MANIFESTS, PAPER, TWIN, at
 from fairtune.publication.union import Union
 from fairtune.report import cost_alone as without
 from fairtune.report.families import FACTORS
-from fairtune.report.latencies import SERVING
+from fairtune.report.latencies import SERVING, read_serving
 from fairtune.report.paper import report
-from fairtune.report.study import SWEEP, Evidence, read
+from fairtune.report.study import SWEEP, Evidence, is_of, read, read_sweep
 from fairtune.runs.record import Runs
 from fairtune.runs.search import read_searches
 from fairtune.runs.store import read_runs
@@ -120,8 +120,28 @@ def _optional(union: Union) -> Iterator[tuple[Path, list[Part]]]:
         *(paths.RUNS / method / paths.SEARCH_FILE for method in union.methods),
     ):
         have = [part for part in union.parts if (part.folder / path).is_file()]
+        have = [part for part in have if _own(part, path)]
         if have:
             yield path, have
+
+
+def _own(part: Part, path: Path) -> bool:
+    """Return whether a file was measured of this study, and does not lie there from another."""
+    with at(part.folder):
+        if path == SWEEP:
+            return is_of(read_sweep(), part.study)
+        serving = read_serving() if path == SERVING else None
+        return serving is None or any(serving.of(record) for record in part.records)
+
+
+def of_others(union: Union) -> list[str]:
+    """Return which measurements are left out as they are of another study, a line each."""
+    own = dict(_optional(union))
+    return [
+        f"{path} is of another study, and was left out"
+        for path in (SWEEP, SERVING)
+        if path not in own and any((part.folder / path).is_file() for part in union.parts)
+    ]
 
 
 def _copy(file: Path, to: Path) -> None:

@@ -26,12 +26,14 @@ def runs_of(results: Results, name: str) -> str:
     return f"{'this run' if results.seeds == 1 else 'these runs'} of {method(name)}"
 
 
-def _better(results: Results, winner: str, losers: Sequence[str]) -> str:
-    """Return that a method, or a trained model of it, is better than others."""
+def _better(results: Results, winners: Sequence[str], losers: Sequence[str]) -> str:
+    """Return that methods, or trained models of them, are better than others."""
     if results.about_methods:
-        return f"{method(winner)} is better than {methods(losers)}"
-    verb = "beats" if results.seeds == 1 else "beat"
-    return f"{runs_of(results, winner)} {verb} {_that_of(results)} {methods(losers)}"
+        verb = "is" if len(winners) == 1 else "are"
+        return f"{methods(winners)} {verb} better than {methods(losers)}"
+    alone = results.seeds == len(winners) == 1
+    whose = listing(runs_of(results, winner) for winner in winners)
+    return f"{whose} {'beats' if alone else 'beat'} {_that_of(results)} {methods(losers)}"
 
 
 def _that_of(results: Results) -> str:
@@ -93,20 +95,27 @@ def _of_trainings(results: Results) -> str:
 
 def _mixed(results: Results) -> str:
     """Return what the pairs say where they say different things."""
-    parts = []
+    beaten: dict[tuple[str, ...], list[str]] = {}
     for winner in results.names:
-        losers = [str(pair.loser) for pair in results.pairs if pair.winner == winner]
+        losers = tuple(str(pair.loser) for pair in results.pairs if pair.winner == winner)
         if losers:
-            parts.append(_better(results, winner, losers))
+            beaten.setdefault(losers, []).append(winner)
+    parts = [_better(results, winners, losers) for losers, winners in beaten.items()]
     equal = [pair for pair in results.pairs if pair.verdict == "equivalent"]
     if equal:
-        what = "" if results.about_methods else "the runs of "
-        parts.append(f"{what}{listing(_both(pair) for pair in equal)} are equivalent")
+        parts.append(_alike(results, equal))
     said = f"{'; '.join(parts)}."
     open_pairs = [pair for pair in results.pairs if pair.verdict == "cannot tell"]
     if open_pairs:
         said += f" The study cannot tell {_rest(open_pairs)} apart."
     return capital(said)
+
+
+def _alike(results: Results, pairs: Sequence[Pair]) -> str:
+    """Return that the pairs are equivalent, each by itself: the relation is not transitive."""
+    first, *others = map(_both, pairs)
+    what, those = ("", "") if results.about_methods else ("the runs of ", "those of ")
+    return f"{what}{first} are equivalent" + "".join(f", as are {those}{one}" for one in others)
 
 
 def _rest(open_pairs: list[Pair]) -> str:
@@ -148,7 +157,7 @@ def _decided(results: Results, pair: Pair) -> str:
     turned = pair.winner == pair.second
     low, high = (-pair.high, -pair.low) if turned else (pair.low, pair.high)
     return (
-        f"{capital(_better(results, str(pair.winner), [str(pair.loser)]))} by "
+        f"{capital(_better(results, [str(pair.winner)], [str(pair.loser)]))} by "
         f"{points(pair.difference)} (95% interval {interval(low, high)}, {p_value(pair.p)}"
         f"{_at(results, pair)})."
     )

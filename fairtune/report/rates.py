@@ -28,7 +28,8 @@ def rates(evidence: Evidence) -> dict[str, Any]:
     names = list(found["methods"])
     several = len(names) > 1
     subject = f"The learning {'rates' if several else 'rate'} of {methods(names)}"
-    said = [budget(found), extended(found), *edges(found), forgiving(found), collapsed(found)]
+    said = [budget(found), extended(found), *edges(found), forgiving(found), collapsed(found),
+            *too_low(found)]  # fmt: skip
     return {
         "searched": f"{subject} {'were' if several else 'was'} searched",
         "score": f"validation {evidence.search_score}",
@@ -148,6 +149,25 @@ def collapsed(found: Mapping[str, Any]) -> str:
         if of["chosen_collapsed"]
     ]
     return f"Even at the chosen rate trials learned nothing: {listing(said)}." if said else ""
+
+
+def too_low(found: Mapping[str, Any]) -> list[str]:
+    """Return which chosen rates may be too low, by the loss, a sentence each."""
+    said = []
+    for name, of in found["methods"].items():
+        lower = of.get("lower_loss")
+        if lower:
+            said.append(
+                f"The learning rate of {method(name)} may be too low: of the rates that count as "
+                f"equal, {rate(lower['rate'])} had a lower validation loss with every seed "
+                f"({_loss(lower['loss'])}, and {_loss(of['chosen_loss'])} at the chosen "
+                f"{rate(of['chosen'])}), which its score on few rows does not show."
+            )
+    return said
+
+
+def _loss(value: float | None) -> str:
+    return "no number" if value is None else number(value, digits=3)
 
 
 def neighbours(evidence: Evidence) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from fairtune.analysis.costs import MEMORY_COUNTERS
 from fairtune.analysis.formats import number
 from fairtune.report.projection import SHAPES, Shape, predict
-from fairtune.report.study import Evidence
+from fairtune.report.study import SWEEP, Evidence
 from fairtune.report.wording import NONE, listing, literal, method, methods
 from fairtune.runs.breakdown import Breakdown
 
@@ -83,8 +83,11 @@ def _cell(parts: Breakdown | None) -> str:
 
 def measured(evidence: Evidence) -> list[str]:
     """Return what the sweep says, a sentence for each quantity that it varied."""
-    points = (evidence.scaling or {}).get("points", [])
-    return [said for axis in AXES if (said := _axis(axis, points, evidence.names))]
+    found = evidence.scaling or {}
+    said = [_axis(axis, found.get("points", []), evidence.names) for axis in AXES]
+    if found and not found.get("complete", True):
+        said.append("The sweep was ended before it had measured all its points.")
+    return list(filter(None, said))
 
 
 def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
@@ -180,12 +183,25 @@ def execution(evidence: Evidence) -> list[str]:
 
 
 def about(evidence: Evidence) -> dict[str, str]:
-    """Return where the sweep ran, and which memory it measured."""
+    """Return where the sweep ran, which memory it measured, and why there is none."""
     found = evidence.scaling or {}
     named = {counter.key: f"{counter.name} {counter.meaning}" for counter in MEMORY_COUNTERS}
     memory = str(found.get("memory", ""))
     # Older sweeps say it in words.
-    return {"device": literal(found.get("device", "")), "memory": named.get(memory, memory)}
+    return {
+        "device": literal(found.get("device", "")),
+        "memory": named.get(memory, memory),
+        "lacking": _lacking(evidence),
+    }
+
+
+def _lacking(evidence: Evidence) -> str:
+    if evidence.scaling:
+        return ""
+    why = "No sweep over sizes was run"
+    if evidence.other_sweep:
+        why = f"The sweep in {literal(SWEEP)} was of another model or other methods"
+    return f"{why}, so what follows is predicted and not measured."
 
 
 def sweep_rows(evidence: Evidence) -> list[list[str]]:

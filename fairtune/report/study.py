@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fairtune.analysis.costs import Cost, costs
+from fairtune.analysis.costs import Cost, costs, decided_by
 from fairtune.analysis.quiet import mean
 from fairtune.charts.records import Record
 from fairtune.core import paths
@@ -37,7 +37,9 @@ class Evidence(Results):
     tables: Mapping[str, list[Record]]
     """The records behind the charts, by the chart's name."""
     scaling: Mapping[str, Any] | None = None
-    """What `python -m fairtune.scaling` measured, where it was run."""
+    """What `python -m fairtune.scaling` measured, where it was run for this study."""
+    other_sweep: bool = False
+    """Whether a sweep lies there that was run for other settings, and is left out."""
     serving: Serving | None = None
     """What `python -m fairtune.latency` measured, where it was run."""
     factors: Sequence[Factor] = ()
@@ -97,6 +99,11 @@ def read_sweep() -> dict[str, Any]:
         raise UserError(f"{SWEEP}: not valid JSON; run `make scaling`, or delete it") from None
 
 
+def is_of(sweep: Mapping[str, Any], study: Params) -> bool:
+    """Return whether a sweep was run with the model and the methods of a study."""
+    return bool(sweep.get("of") == decided_by(study))
+
+
 def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
     """Read all that the pipeline wrote.
 
@@ -108,6 +115,8 @@ def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
         UserError: a file is missing or belongs to another study.
     """
     results = read_results(study)
+    sweep = read_sweep() if SWEEP.exists() else None
+    own_sweep = sweep is not None and is_of(sweep, study)
     files = sorted(paths.PLOTS.glob("*.json"))
     tables = {path.stem: read_json(path, made_by="compare") for path in files}
     if "accuracy" not in tables:
@@ -122,7 +131,8 @@ def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
         subset=read_json(paths.SUBSET / paths.MANIFEST, made_by="subset"),
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},
-        scaling=read_sweep() if SWEEP.exists() else None,
+        scaling=sweep if own_sweep else None,
+        other_sweep=sweep is not None and not own_sweep,
         serving=read_serving(),
         factors=read_factors(factors),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fairtune.analysis.costs import decided_by
 from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Params
@@ -118,10 +119,11 @@ def sweep(
     if kind != "done":
         raise UserError(f"the sweep cannot start: {machine}")
     places = list(points(machine.encoders, on_gpu=machine.type == "cuda"))
+    whose = {"of": decided_by(study)}
     with tempfile.TemporaryDirectory() as folder:
         made = Sweep(
             study=study, machine=machine, isolation=isolation, folder=Path(folder), tell=tell,
-            limit=limit, keep=keep,
+            limit=limit, keep=lambda found: keep(found | whose | {"complete": False}),
         )  # fmt: skip
         made.run(places)
-    return summary(machine, places, made.known)
+    return summary(machine, places, made.known) | whose | {"complete": True}
