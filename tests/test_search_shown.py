@@ -522,6 +522,8 @@ def test_a_rate_that_may_be_too_low_is_told_in_the_report_and_as_a_warning() -> 
         "lower validation loss with every seed (0.189, and 0.209 at the chosen 3e-5), which its "
         "score on few rows does not show."
     ]
+    assert report.doubt(found) == "By the validation loss the learning rate of `b` may be too low."
+    assert report.doubt({"methods": {"a": found["methods"]["a"]}}) == report.doubt(None) == ""
     warned = [line for line in search_warnings(found) if "too low" in line]
     assert warned == [
         "methods.b: its learning rate, 3e-5, may be too low: of the rates that count as equal, "

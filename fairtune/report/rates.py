@@ -166,6 +166,16 @@ def too_low(found: Mapping[str, Any]) -> list[str]:
     return said
 
 
+def doubt(found: Mapping[str, Any] | None) -> str:
+    """Return in one sentence whose rate may be too low; empty where nobody's is."""
+    names = [name for name, of in (found or {"methods": {}})["methods"].items()
+             if of.get("lower_loss")]  # fmt: skip
+    if not names:
+        return ""
+    what = "learning rate" if len(names) == 1 else "learning rates"
+    return f"By the validation loss the {what} of {methods(names)} may be too low."
+
+
 def _loss(value: float | None) -> str:
     return "no number" if value is None else number(value, digits=3)
 

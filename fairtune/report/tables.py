@@ -101,6 +101,7 @@ def details(evidence: Evidence) -> Exhibit:
         ("Step, 90th perc. (ms)", "times.step_p90_ms", 1),
         ("Size to ship (MiB)", "shipped_mib", 2),
         ("Energy (Wh)", "energy.total_wh", 2),
+        ("Energy net of idle (Wh)", "energy.net_wh", 2),
     )
     for title, path, digits in figures:
         values = [evidence.mean(path, name, digits=digits) for name in evidence.names]

@@ -72,7 +72,9 @@ def context(evidence: Evidence, *, notebook: bool = True) -> dict[str, Any]:
         "looks": evidence.comparison["looks"] is not None,
         "one_method": len(evidence.names) == 1,
         "accuracies": accuracy.accuracies(evidence),
-        "headline": accuracy.headline(evidence),
+        "headline": " ".join(
+            filter(None, [accuracy.headline(evidence), rates.doubt(evidence.search)])
+        ),
         "pair_details": accuracy.details(evidence),
         "ranks": accuracy.ranks(evidence),
         "contenders": accuracy.contenders(evidence),
