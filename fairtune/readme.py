@@ -44,7 +44,7 @@ def base(found: Results, study: Params) -> str:
         for name in (
             short_name(study.model.name),
             short_name(study.data.source),
-            shared["name of the device"],
+            shared.get("name of the device", "several kinds"),
         )
     )
     folder = BASE.as_posix()
@@ -52,8 +52,9 @@ def base(found: Results, study: Params) -> str:
     finding = " ".join([accuracy.headline(found), *map(markdown_text, doubts)])
     said = (
         f"{finding} The study: {model} on {data}, {rows['train']:,} rows to train "
-        f"on and {rows['test']:,} to test on, on one {device}: [the report]"
-        f"({folder}/{place.TWIN.as_posix()}), [records and predictions]({folder})."
+        f"on and {rows['test']:,} to test on, on "
+        f"{'devices of' if found.mixed else 'one'} {device}: [the report]("
+        f"{folder}/{place.TWIN.as_posix()}), [records and predictions]({folder})."
     )
     return _block(found, said, source=folder, chart=BASE / CHART)
 

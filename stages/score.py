@@ -12,6 +12,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 import sys
 
 from fairtune.analysis import metrics
+from fairtune.analysis.quiet import set_apart
 from fairtune.core import files, params, paths
 from fairtune.runs.store import read_run
 
@@ -24,7 +25,8 @@ def main() -> None:
     name = sys.argv[1]
     study.method(name)
     runs = [read_run(name, seed) for seed in study.seeds]
-    found = metrics.metrics(runs, metric=study.compare.metric)
+    counting = set_apart({name: runs}, study.compare)[name]
+    found = metrics.metrics(counting, metric=study.compare.metric)
     files.write_json(paths.METRICS / f"{name}.json", found)
 
 

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 
 from fairtune.analysis import metrics
 from fairtune.analysis.costs import decided_by
+from fairtune.analysis.quiet import set_apart
 from fairtune.core import paths
 from fairtune.core.files import write_json
 from fairtune.core.params import Params
@@ -85,14 +86,16 @@ def evidence_of(
     looks: Sequence[int] = (),
     metric: str = "accuracy",
     searches: Mapping[str, Search] | None = None,
+    mixed: bool = False,
 ) -> Evidence:
     """Return the evidence that these runs lead to, trained with the rates that searches chose."""
     runs = with_rates(runs, searches or {})
     made = make_study(runs)
     for name, search in (searches or {}).items():
         made["methods"][name]["learning_rate"] = {"search": list(search.asked)}
-    made["compare"] |= {"looks": list(looks), "metric": metric}
+    made["compare"] |= {"looks": list(looks), "metric": metric, "allow_mixed_devices": mixed}
     study = Params.model_validate(made)
+    runs = set_apart(runs, study.compare)
     content, tables = compare(runs, rules=study.compare, searches=searches)
     subset, encoded = make_manifests(runs)
     return Evidence(

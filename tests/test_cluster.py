@@ -51,8 +51,8 @@ def cluster() -> Iterator[Any]:
 def repository(encoded: Repository, tmp_path: Path) -> Repository:
     """A tiny study of two methods and two seeds, none of them trained."""
     found = copy(encoded, tmp_path)
-    for name in ("requirements.txt",):
-        (found.root / name).write_text((ROOT / name).read_text())
+    # The copy has no lock of requirements; the nodes are held against it.
+    (found.root / "requirements.txt").write_text((ROOT / "requirements.txt").read_text())
     found.edit("seeds", [1, 2])
     return found
 
@@ -138,7 +138,7 @@ def test_nodes_train_at_once_one_dies_the_driver_dies_and_nothing_finished_is_lo
     assert "cluster: 1 of 1 done" in said
     for stage in STAGES:
         assert f"Running stage '{stage}'" not in said
-        assert f"'{stage}' is cached - skipping run" in said
+        assert f"Stage '{stage}' didn't change, skipping" in said
     assert repository.status() == {}
     assert repository.repro("record") == []
     record = json.loads((repository.root / "models/lora/1/run.json").read_text())
@@ -229,11 +229,17 @@ def seen(**changes: Any) -> nodes.Seen:
 )
 def test_nodes_that_do_not_fit_are_refused_by_name(other: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
-        nodes.check(SEEN, [SEEN, seen(**other)], model="/m")
+        nodes.check(SEEN, [SEEN, seen(**other)], model="/m", mixed=False)
 
 
 def test_nodes_of_one_kind_fit() -> None:
-    nodes.check(SEEN, [SEEN, seen()], model="m")
+    nodes.check(SEEN, [SEEN, seen()], model="m", mixed=False)
+
+
+def test_nodes_of_several_kinds_fit_where_the_study_allows_them_and_other_packages_do_not() -> None:
+    nodes.check(SEEN, [SEEN, seen(gpus=["H100"])], model="m", mixed=True)
+    with pytest.raises(UserError, match="torch"):
+        nodes.check(SEEN, [SEEN, seen(gpus=["H100"], versions={})], model="m", mixed=True)
 
 
 def test_this_machine_is_seen_with_its_packages_and_its_model(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from fairtune.analysis import fairness
+from fairtune.analysis.quiet import set_apart
 from fairtune.core.errors import UserError
+from fairtune.core.params import Compare
 from fairtune.runs.record import Run
 from tests.studies import make_runs
 
@@ -46,6 +48,38 @@ def test_a_difference_that_is_not_declared_is_refused_by_name(
     runs["lora"][1] = changed(runs["lora"][1], part, **values)
     with pytest.raises(UserError, match=f"differ in: {named}.*lora with seed 2"):
         fairness.check(runs)
+
+
+MIXED = Compare(allow_mixed_devices=True, palette=["#000000"])
+
+
+@pytest.mark.parametrize(
+    "values", [{"name": "another GPU"}, {"driver": "1.2"}, {"name": "another GPU", "threads": 3}]
+)
+def test_devices_of_several_kinds_pass_where_the_study_allows_them(values: dict[str, Any]) -> None:
+    runs = make_runs(seeds=(1, 2))
+    runs["lora"][1] = changed(runs["lora"][1], "device", **values)
+    with pytest.raises(UserError, match=r"one kind, or set compare\.allow_mixed_devices to true"):
+        fairness.check(runs)
+    apart = set_apart(runs, MIXED)
+    fairness.check(apart)
+    found = fairness.manifest(apart)
+    assert not {"name of the device", "driver", "CPU threads"} & set(found["identical"])
+    assert found["mixed_devices"]["lora"]["2"] == values.get(
+        "name", found["mixed_devices"]["full"]["1"]
+    )
+    assert found["other_use_of_the_gpu"] is None
+    assert fairness.manifest(runs)["mixed_devices"] is None
+
+
+@pytest.mark.parametrize("values", [{"precision": "fp32"}, {"type": "cpu"}])
+def test_what_moves_scores_must_be_the_same_on_devices_of_several_kinds(
+    values: dict[str, Any],
+) -> None:
+    runs = make_runs(seeds=(1, 2))
+    runs["lora"][1] = changed(runs["lora"][1], "device", **values)
+    with pytest.raises(UserError, match="the runs differ in"):
+        fairness.check(set_apart(runs, MIXED))
 
 
 def test_a_method_that_cannot_be_captured_is_to_be_trained_like_the_others() -> None:

@@ -29,7 +29,8 @@ search: {trials: 3, seeds: [101, 102], epochs: null, extend: true}
 methods:
   lora: {learning_rate: 0.01, adapter: lora, targets: [query, value], r: 2}
   ia3: {learning_rate: 0.01, adapter: ia3, targets: [key, value]}
-compare: {metric: accuracy, margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
+compare: {metric: accuracy, margin: 0.05, resamples: 1000, allow_mixed_devices: false,
+  palette: ["#112233", "#445566"]}
 report: {title: A tiny study, author: Nobody}
 """
 LATER = ("compare", "score")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from fairtune.report.results import read_results
 from fairtune.report.study import Evidence, read
 from fairtune.report.values import context
 from stages import compare, score
-from tests.reports import ROOT, make_evidence, write_study
+from tests.reports import ROOT, evidence_of, make_evidence, write_study
 from tests.studies import COMPANY, METHODS, make_runs, make_tables, with_company
 
 SEEDS = (1, 2, 3)
@@ -235,3 +236,52 @@ def test_verdicts_that_do_not_tell_which_run_was_shared_are_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="of an older version; run `dvc repro compare`"):
         read_results(params.load())
+
+
+def of_two_devices(company: Mapping[str, Sequence[int]] | None = None) -> Evidence:
+    """Return a study whose runs of LoRA are of another device, and may be."""
+    runs = with_company(make_runs(seeds=SEEDS), company or {})
+    for place, run in enumerate(runs["lora"]):
+        device = run.record.device.model_copy(update={"name": "NVIDIA A100", "driver": "535.1"})
+        record = run.record.model_copy(update={"device": device})
+        runs["lora"][place] = dataclasses.replace(run, record=record)
+    return evidence_of(runs, mixed=True)
+
+
+def test_of_devices_of_several_kinds_no_cost_is_compared_and_scores_are() -> None:
+    found = of_two_devices()
+    assert found.mixed
+    assert found.shared == {}
+    assert found.uncosted == found.names
+    for of_method in found.metrics.values():
+        assert of_method["train_seconds"] is of_method["gpu_memory_mib"] is None
+        assert of_method["accuracy"] is not None
+        assert of_method["trainable_parameters"] is not None
+    tables = found.tables
+    assert tables["training_time"] == tables["memory"] == []
+    assert {record["cost"] for record in tables["pareto"]} == {"parameters", "shipped"}
+    assert "allows devices of several kinds" in tables["memory_breakdown"][0]["note"]
+    assert {record["method"] for record in tables["accuracy"]} == set(METHODS)
+
+
+def test_why_no_cost_is_compared_is_said_everywhere() -> None:
+    found = of_two_devices()
+    said = context(found)
+    assert said["extremes"]["training_time"] == (
+        "The training time is n/a: the study allows devices of several kinds."
+    )
+    assert said["facts"]["same_device"] == "devices of several kinds"
+    assert said["facts"]["place"].startswith("two kinds of GPU, ")
+    rows = dict(said["tables"]["fairness"].rows)
+    assert "Name of the device" not in rows
+    assert rows["Devices, not the same"].count("runs") == 2
+    everything = results(found)
+    assert "Costs are not compared: the study allows devices of several kinds." in everything
+    assert "shared the GPU" not in str(said) + everything
+    judged = advise(found, Limits(max_seconds=16)).judgements[0]
+    assert judged.reasons == ["its training time is n/a: the study allows devices of several kinds"]
+
+
+def test_a_run_that_shared_its_gpu_is_named_beside_devices_of_several_kinds() -> None:
+    rows = dict(context(of_two_devices({"lora": [2]}))["tables"]["fairness"].rows)
+    assert rows["Other use of the GPU"].startswith("`lora` with seed 2")

@@ -31,7 +31,8 @@ methods:
   full: {learning_rate: {search: [0.001, 0.01]}}
   whole: {learning_rate: {search: [0.0012, 0.012]}}
   ia3: {learning_rate: 0.01, adapter: ia3, targets: [key, value]}
-compare: {metric: accuracy, margin: 0.05, resamples: 1000, palette: ["#112233", "#445566"]}
+compare: {metric: accuracy, margin: 0.05, resamples: 1000, allow_mixed_devices: false,
+  palette: ["#112233", "#445566"]}
 report: {title: A tiny study, author: Nobody}
 """
 LAST = "record"

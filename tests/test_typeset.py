@@ -132,7 +132,8 @@ MEASURED = {
     "merged_samples_per_second": (1,), "rows_per_second": (1,),
     "train_seconds": (0, 1, 2), "gpu_memory_mib": (0,), "gpu_allocated_mib": (0,),
     "host_memory_mib": (0,), "samples_per_second": (1,), "step_median_ms": (1,),
-    "step_p90_ms": (1,), "latency_ms": (1,), "merged_latency_ms": (1,), "total_wh": (2,),
+    "step_p90_ms": (1,), "latency_ms": (1,), "merged_latency_ms": (1,),
+    "total_wh": (2,), "net_wh": (2,),
     "shipped_mib": (0, 2), "seconds": (2,), "memory_mib": (0,), "predicted_mib": (0,),
     "sample_interval_ms": (1,), "mean_length": (1,), "warm_up_seconds": (1,),
 }  # fmt: skip

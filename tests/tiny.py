@@ -79,7 +79,11 @@ STUDY: dict[str, Any] = {
         "full": {"learning_rate": 0.001},
         "lora": {"learning_rate": 0.01, "adapter": "lora", "targets": ["query", "value"], "r": 2},
     },
-    "compare": {"metric": "accuracy", "palette": ["#112233", "#445566"]},
+    "compare": {
+        "metric": "accuracy",
+        "allow_mixed_devices": False,
+        "palette": ["#112233", "#445566"],
+    },
     "report": {"title": "A tiny study", "author": "Nobody"},
 }
 

@@ -206,6 +206,8 @@ def reason(runs: Runs, counter: str) -> str:
 
 
 def _counted(runs: Runs, counter: str) -> list[tuple[RunRecord, float | None]]:
-    """Return the runs whose memory counts, each with its counter."""
+    """Return the runs whose memory counts, or all where none does, each with its counter."""
     records = [run.record for of_method in runs.values() for run in of_method]
-    return [(one, getattr(one.memory, counter)) for one in counted(records, f"memory.{counter}")]
+    # Where none counts nothing is shown; its name follows from what was measured all the same.
+    counting = counted(records, f"memory.{counter}") or records
+    return [(one, getattr(one.memory, counter)) for one in counting]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fairtune.analysis.quiet import shared
+from fairtune.analysis.quiet import is_mixed, shared
 from fairtune.core.errors import UserError
 from fairtune.core.shortage import MEMORY_WORDS
 from fairtune.runs.record import RunRecord, Runs
@@ -39,6 +39,9 @@ IDENTICAL: dict[str, Callable[[RunRecord], Any]] = {
     "CPU threads": lambda r: None if r.device.type == "cuda" else r.device.threads,
     "library versions": lambda r: {k: v for k, v in r.versions.items() if k not in BEFORE},
 }
+OF_THE_DEVICE = ("name of the device", "driver", "CPU threads")
+"""What may differ where devices of several kinds are allowed: type, precision and kernels may not,
+as scores would differ by them."""
 # The same in the runs of one seed: each seed has batches of its own, and so their lengths.
 IDENTICAL_BY_SEED: dict[str, Callable[[RunRecord], Any]] = {
     "order of the training rows": lambda r: r.data.order_sha256,
@@ -54,15 +57,24 @@ BY_DESIGN = "method"
 def check(runs: Runs) -> None:
     """Refuse to compare runs that differ in what they should share.
 
+    Runs that `quiet.set_apart` marked may be of several devices.
+
     Raises:
         UserError: names the field, the two runs and their values.
     """
+    fields = identical(mixed=is_mixed(runs))
     records = [run.record for of_method in runs.values() for run in of_method]
     for record in records[1:]:
-        _same(records[0], record, IDENTICAL)
+        _same(records[0], record, fields)
     firsts: dict[int, RunRecord] = {}
     for record in records:
         _same(firsts.setdefault(record.seed, record), record, IDENTICAL_BY_SEED)
+
+
+def identical(*, mixed: bool) -> dict[str, Callable[[RunRecord], Any]]:
+    """Return what is the same in every run of a study; fewer where devices may be of more kinds."""
+    free = OF_THE_DEVICE if mixed else ()
+    return {name: read for name, read in IDENTICAL.items() if name not in free}
 
 
 def _same(
@@ -82,6 +94,11 @@ def _remedy(name: str, one: RunRecord, other: RunRecord) -> str:
     """Return how to make two runs alike that differ in the field of this name."""
     if name in (REPLAY, REPLAYED):
         return _remedy_of_eager(min(one, other, key=lambda r: r.execution.captured_steps))
+    if name in OF_THE_DEVICE:
+        return (
+            "train all on devices of one kind, or set compare.allow_mixed_devices to true, by "
+            "which no times and no memory are compared"
+        )
     return (
         f"train both alike: `dvc repro --force train@{one.method}-{one.seed} "
         f"train@{other.method}-{other.seed}`"
@@ -127,14 +144,16 @@ def manifest(runs: Runs) -> dict[str, Any]:
     Call `check` first: the shared values are read from the first run.
     """
     first = next(iter(runs.values()))[0].record
+    mixed = is_mixed(runs)
     return {
-        "identical": {name: read(first) for name, read in IDENTICAL.items()},
+        "identical": {name: read(first) for name, read in identical(mixed=mixed).items()},
         "identical_by_seed": {
             name: {str(run.record.seed): read(run.record) for run in next(iter(runs.values()))}
             for name, read in IDENTICAL_BY_SEED.items()
         },
         "gradient_checkpointing": False,
-        "other_use_of_the_gpu": shared(runs) or None,
+        "other_use_of_the_gpu": shared(runs, apart=False) or None,
+        "mixed_devices": _devices(runs) if mixed else None,
         # No empty list: `dvc plots` looks for records in every list of the file.
         "by_design": {
             name: {
@@ -144,4 +163,12 @@ def manifest(runs: Runs) -> dict[str, Any]:
             }
             for name, of_method in runs.items()
         },
+    }
+
+
+def _devices(runs: Runs) -> dict[str, dict[str, str]]:
+    """Return the name of the device of each run: method -> seed -> device."""
+    return {
+        method: {str(run.record.seed): run.record.device.name for run in of_method}
+        for method, of_method in runs.items()
     }

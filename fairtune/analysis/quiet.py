@@ -1,17 +1,22 @@
-"""Which runs the costs come from: those that had the device to themselves.
+"""Which runs the costs come from: those that had the device to themselves, all of one kind.
 
 Whoever else computes there slows a training down and shares its memory, so such a run counts for
-accuracy alone.
+accuracy alone. So do all runs of a study that allows devices of several kinds.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
 import numpy as np
 
-from fairtune.runs.record import RunRecord, Runs
+from fairtune.core.params import Compare
+from fairtune.runs.record import Run, RunRecord, Runs
+
+MIXED = "the study allows devices of several kinds"
+"""In place of who else computed there."""
 
 FALSIFIED = ("times", "memory", "energy", "inference")
 """Parts of a record that other use of the device falsifies."""
@@ -48,13 +53,45 @@ def means(runs: Runs, field: str, *, digits: int = 1) -> dict[str, float]:
     return {method: value for method, value in found.items() if value is not None}
 
 
-def shared(runs: Runs) -> dict[str, dict[str, str]]:
-    """Return the runs that shared the GPU: method -> seed -> who else computed there."""
+def set_apart(runs: Runs, rules: Compare) -> dict[str, list[Run]]:
+    """Return the runs, marked as without costs where the rules allow devices of several kinds.
+
+    What was measured of a run stays; `counted` leaves it out.
+    """
+    if not rules.allow_mixed_devices:
+        return {method: list(of_method) for method, of_method in runs.items()}
+    return {method: [_apart(run) for run in of_method] for method, of_method in runs.items()}
+
+
+def _apart(run: Run) -> Run:
+    return dataclasses.replace(run, record=apart(run.record))
+
+
+def apart(record: RunRecord) -> RunRecord:
+    """Return a record whose costs do not count as devices of several kinds are allowed."""
+    if record.device.busy:
+        return record
+    device = record.device.model_copy(update={"busy": MIXED})
+    return record.model_copy(update={"device": device})
+
+
+def is_mixed(runs: Runs) -> bool:
+    """Return whether `set_apart` marked runs: they may be of devices of several kinds."""
+    return any(run.record.device.busy == MIXED for of in runs.values() for run in of)
+
+
+def shared(runs: Runs, *, apart: bool = True) -> dict[str, dict[str, str]]:
+    """Return the runs whose costs do not count: method -> seed -> who else computed there.
+
+    Args:
+        runs: of each method.
+        apart: also those that `set_apart` marked.
+    """
     found = {
         method: {
             str(run.record.seed): run.record.device.busy
             for run in of_method
-            if run.record.device.busy
+            if run.record.device.busy and (apart or run.record.device.busy != MIXED)
         }
         for method, of_method in runs.items()
     }

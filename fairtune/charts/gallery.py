@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 import fairtune.charts
 from fairtune.analysis import comparison, fairness
+from fairtune.analysis.quiet import set_apart
 from fairtune.analysis.scores import SCORES
 from fairtune.charts.fonts import Fonts, fonts_for
 from fairtune.charts.records import Compared, Record
@@ -73,6 +74,7 @@ def compare(
     Raises:
         UserError: the runs do not match.
     """
+    runs = set_apart(runs, rules)
     fairness.check(runs)
     verdicts = comparison.verdicts(runs, rules)
     content = comparison.comparison(runs, verdicts, rules=rules, searches=searches)

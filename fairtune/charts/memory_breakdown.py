@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from fairtune.analysis.costs import all_have, reason
 from fairtune.analysis.formats import mebibytes
-from fairtune.analysis.quiet import means
+from fairtune.analysis.quiet import MIXED, is_mixed, means
 from fairtune.charts.bars import end_labels, method_figure, wrapped
 from fairtune.charts.records import Compared, Record, cost_label, left_out_text, seeds_text
 from fairtune.charts.style import Look, note_missing
@@ -26,7 +26,8 @@ def records(compared: Compared) -> list[Record]:
     measured = bool(peaks)
     panel = "predicted from the parameters, "
     panel += "and the rest of the measured peak" if measured else "no activations"
-    lack = f"GPU not measured: {reason(runs, 'gpu_allocated_mib') or 'every run shared it'}"
+    why = MIXED if is_mixed(runs) else "every run shared it"
+    lack = f"GPU not measured: {reason(runs, 'gpu_allocated_mib') or why}"
     note = f"{seeds_text(runs)}{left_out_text(runs)}" if measured else lack
     made = []
     for method in peaks or runs:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fairtune.analysis.quiet import shared
+from fairtune.analysis.quiet import MIXED, is_mixed, shared
 from fairtune.analysis.scores import SCORES, Score
 from fairtune.analysis.verdicts import PairVerdict
 from fairtune.runs.record import Runs
@@ -70,6 +70,8 @@ def cost_label(text: str, method: str, runs: Runs) -> str:
 
 def left_out_text(runs: Runs) -> str:
     """Return why runs are left out of the costs, to follow a note; empty where none is."""
+    if is_mixed(runs):
+        return f" · n/a: {MIXED}"
     left_out = {method: len(seeds) for method, seeds in shared(runs).items()}
     gone = [method for method, count in left_out.items() if count == len(runs[method])]
     said = " · other runs shared the GPU" if len(left_out) > len(gone) else ""

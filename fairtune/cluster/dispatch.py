@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 
 from fairtune.cluster import bundle, errand, stages
 from fairtune.cluster.errand import Blob, Errand
-from fairtune.cluster.intake import Intake, SpoiltError
+from fairtune.cluster.intake import Intake, OtherInputsError, SpoiltError
 from fairtune.cluster.view import View
 from fairtune.core.disk import WORDS as DISK_WORDS
 from fairtune.core.errors import one_line
@@ -145,7 +145,7 @@ class Dispatcher:
             return False
         except SpoiltError as error:
             attempt.problem = str(error)
-            attempt.final = "it ran with other" in attempt.problem
+            attempt.final = isinstance(error, OtherInputsError)
             ray.cancel(attempt.stream, force=True)
             return False
         except RayError as error:

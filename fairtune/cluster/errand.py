@@ -7,10 +7,8 @@ outputs and the entry of the run cache, from which the driver's own DVC restores
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -34,7 +32,6 @@ POLL_SECONDS = 0.5
 CACHE = Path(".dvc/cache")
 RUNS = "runs"
 PREFIX = "fairtune-task-"
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +154,6 @@ def _from_cache(blob: Blob, cache: str | None, target: Path) -> bool:
     return True
 
 
-def _end_with_parent() -> None:
-    """End this process with the one that started it, however that one ends."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def _reproduce(folder: Path, stage: str) -> Generator[Send, None, int]:
     """Run the stage by DVC; yield what it prints, return its exit status."""
     # What imports the libraries for several trainings is of no use to one.
@@ -183,7 +174,7 @@ def _reproduce(folder: Path, stage: str) -> Generator[Send, None, int]:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_end_with_parent,
+                preexec_fn=owner.end_with_parent,
             )
             try:
                 told = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,11 @@ KEPT = (CACHE / "files", CACHE / RUNS, TRIALS)
 
 
 class SpoiltError(Exception):
-    """What came is not what was sent, or not of what was asked for."""
+    """What came is not what was sent."""
+
+
+class OtherInputsError(SpoiltError):
+    """What came is whole, and of another command, other parameters or other dependencies."""
 
 
 @dataclass(kw_only=True)
@@ -37,7 +41,6 @@ class Intake:
     entries: int = 0
     received: int = 0
     """Bytes."""
-    names: list[str] = field(default_factory=list)
 
     def begin(self, name: str, size: int) -> None:
         """Begin a file.
@@ -90,7 +93,6 @@ class Intake:
             if self.target.is_relative_to(self.cache / "files"):
                 half.chmod(READ_ONLY)
             os.replace(half, self.target)
-            self.names.append(str(self.target))
         finally:
             half.unlink(missing_ok=True)
 
@@ -108,11 +110,15 @@ class Intake:
             self.entries += 1
 
     def _compare(self, entry: Mapping[str, Any]) -> None:
-        """Check that a stage ran the same command with the same parameters and dependencies."""
+        """Check that a stage ran the same command with the same parameters and dependencies.
+
+        Raises:
+            OtherInputsError: it did not.
+        """
         for key, asked in self.locked.items():
             found = entry.get(key)
             if found != asked:
-                raise SpoiltError(f"it ran with other {key}: {_difference(asked, found)}")
+                raise OtherInputsError(f"it ran with other {key}: {_difference(asked, found)}")
 
     def _whole(self, md5: str) -> None:
         """Check that the cache has an output, and where it is a folder, all of it."""

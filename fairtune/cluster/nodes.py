@@ -94,16 +94,17 @@ def _content(path: Path) -> str | None:
     return digest.hexdigest()
 
 
-def check(here: Seen, nodes: Sequence[Seen], *, model: str) -> None:
+def check(here: Seen, nodes: Sequence[Seen], *, model: str, mixed: bool) -> None:
     """Check that what the nodes give can be set side by side.
 
     Args:
         here: the driver's machine.
         nodes: those that tasks may run on.
         model: what `model.name` names.
+        mixed: whether the study allows devices of several kinds.
 
     Raises:
-        UserError: packages or the model differ, by name, or the devices do.
+        UserError: packages or the model differ, by name, or the devices do and may not.
     """
     for node in nodes:
         if node.python != here.python:
@@ -125,7 +126,8 @@ def check(here: Seen, nodes: Sequence[Seen], *, model: str) -> None:
                 f"model.name: '{model}': node {node.host} {what}; put the model into the "
                 "repository's folder, from where it is sent, or at the same path on every node"
             )
-    _one_kind(nodes)
+    if not mixed:
+        _one_kind(nodes)
 
 
 def _one_kind(nodes: Sequence[Seen]) -> None:
@@ -138,5 +140,6 @@ def _one_kind(nodes: Sequence[Seen]) -> None:
         kinds = ", ".join(f"{name} ({host})" for name, host in found.items())
         raise UserError(
             f"the nodes have {kinds}: times on devices of several kinds cannot be compared; give "
-            "the cluster nodes of one kind"
+            "the cluster nodes of one kind, or set compare.allow_mixed_devices to true, and no "
+            "times are"
         )

@@ -72,6 +72,7 @@ class Session:
             failures = {name: lost[name] for name in names if name in lost}
         finally:
             view.close()
+        bundle.restored([name for name in names if name not in failures])
         mib = dispatcher.received / 2**20
         print(
             f"cluster: {len(names) - len(failures)} of {len(names)} done; {mib:.1f} MiB came back"
@@ -165,7 +166,12 @@ class Session:
         finally:
             token.unlink()
         here = nodes.look(asked)
-        nodes.check(here, seen, model=self.study.model.name)
+        nodes.check(
+            here,
+            seen,
+            model=self.study.model.name,
+            mixed=self.study.compare.allow_mixed_devices,
+        )
         # A cache on this host alone is no shared one, though the host be a node as well.
         others = {node.host for node in seen} - {here.host}
         if others and all(node.shares_cache for node in seen):

@@ -62,6 +62,9 @@ class Compare(Section):
     looks: list[Count] = Field(default_factory=list)
     """Numbers of seeds at which a growing study is looked at, the most last; empty for one look.
     Each look costs a part of the level (`python -m fairtune.settle` plans them)."""
+    allow_mixed_devices: bool = False
+    """Whether runs may be of devices of several kinds. Their times and memory are then not
+    compared: all costs but counts are null."""
     palette: list[Color] = Field(min_length=1)
     """Colours of the methods, in their order; used again from the start when they run out."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import selectors
 import signal
@@ -18,7 +17,6 @@ from fairtune.preload import owner, resident, wire
 from fairtune.preload.surroundings import differing
 
 OURS = ("fairtune", "stages")
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(kw_only=True)
@@ -101,7 +99,7 @@ class Server:
             self.selector.register(fork.descriptor, selectors.EVENT_READ, lambda: self.reap(fork))
             return False
         # Whatever ends the parent ends the fork: nobody else would.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        owner.end_with_parent()
         if os.getppid() != parent:
             os._exit(1)
         resident.touch(self.pages)

@@ -5,6 +5,7 @@ A process is told by its number and its start, as the system gives numbers out a
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -19,6 +20,8 @@ from pathlib import Path
 RUN = "FAIRTUNE_RUN"
 # A training whose run is gone has this long to end by itself.
 PATIENCE_SECONDS = 10.0
+# prctl's number of the signal that a process gets at its parent's death (linux/prctl.h).
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class Process:
 def can_watch() -> bool:
     """Return whether this system tells of processes and their end: Linux does."""
     return sys.platform == "linux" and hasattr(os, "pidfd_open") and find(os.getpid()) is not None
+
+
+def end_with_parent() -> None:
+    """Let the kernel end this process when the one that started it is gone, however that ended.
+
+    Linux alone does it; elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _stat(pid: int) -> list[str]:

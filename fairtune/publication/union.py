@@ -10,6 +10,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from fairtune.analysis import fairness
+from fairtune.analysis.quiet import set_apart
 from fairtune.core.errors import UserError
 from fairtune.core.paths import PARAMS
 from fairtune.publication import cost_alone
@@ -67,7 +68,7 @@ def join(parts: Sequence[Part], *, reason: str | None = None) -> Union:
         runs.setdefault(method, []).append(
             next(run for run in part.runs[method] if run.record.seed == seed)
         )
-    fairness.check(runs)
+    fairness.check(set_apart(runs, first.study.compare))
     return Union(
         parts=parts,
         text=first.text if len(parts) == 1 else _parameters(parts),
@@ -124,8 +125,9 @@ def _no_run_twice(other: Part, part: Part) -> None:
 def _same_machine(first: Part, others: Sequence[Part], part: Part) -> None:
     """Refuse runs that differ from another part's in what all share, or those of one seed."""
     base = next(first.records)
+    fields = fairness.identical(mixed=first.study.compare.allow_mixed_devices)
     for record in part.records:
-        _alike(part, record, first, base, fairness.IDENTICAL)
+        _alike(part, record, first, base, fields)
         for other in others:
             twin = next((one for one in other.records if one.seed == record.seed), None)
             if twin is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fairtune.analysis.costs import SAME
 from fairtune.analysis.formats import NOT_MEASURED, number, percent
 from fairtune.report.accuracy import against
-from fairtune.report.quiet import WHOSE, lacking
+from fairtune.report.quiet import lacking, whose
 from fairtune.report.study import Evidence
 from fairtune.report.wording import capital, listing, literal, method, methods, relative
 
@@ -17,8 +17,8 @@ def extremes(evidence: Evidence, cost: str) -> str:
     name, values = evidence.costs[cost].name, evidence.spent(cost)
     without = [one for one in evidence.names if one not in values]
     if not values:
-        return f"The {name} is {NOT_MEASURED}: {lacking(without)}."
-    lack = f" It is {NOT_MEASURED} for {methods(without)}, {WHOSE}." if without else ""
+        return f"The {name} is {NOT_MEASURED}: {lacking(evidence, without)}."
+    lack = f" It is {NOT_MEASURED} for {methods(without)}, {whose(evidence)}." if without else ""
     return f"The {name} {_spread(evidence, cost, values)}.{lack}"
 
 
@@ -63,7 +63,7 @@ def _trade(evidence: Evidence, name: str, base: str) -> str:
     without = [one for one in (name, base) if one in evidence.uncosted]
     if without:
         said = f"The costs of {method(name)} cannot be held against those of {method(base)}"
-        return f"{said}, because {lacking(without)}; {against(evidence, name, base)}."
+        return f"{said}, because {lacking(evidence, without)}; {against(evidence, name, base)}."
     gains: list[str] = []
     losses: list[str] = []
     level: list[str] = []

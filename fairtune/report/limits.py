@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fairtune.analysis.formats import NOT_MEASURED, mebibytes, number, percent, points, seconds
+from fairtune.report.quiet import why_uncosted
 from fairtune.report.results import Results
 from fairtune.report.serving import Answer
 
@@ -57,7 +58,7 @@ def judge(results: Results, name: str, limits: Limits, answer: Answer | None = N
             continue
         if value is None:
             uncertain = True
-            reasons.append(f"its {what} is {NOT_MEASURED}: its runs all shared the GPU")
+            reasons.append(f"its {what} is {NOT_MEASURED}: {why_uncosted(results)}")
         elif value > most:
             reasons.append(f"its {what} is {show(value)}, over {show(most)}")
             misses.append(value / most - 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from fairtune.analysis.formats import number
 from fairtune.report.study import Evidence
 from fairtune.report.tables import Exhibit
-from fairtune.report.wording import MANY, capital, literal, method, plain, setting
+from fairtune.report.wording import MANY, capital, count, literal, method, plain, setting
 
 HASHED = 64
 """Letters of a SHA-256: a table says that such a value is shared and leaves it out."""
@@ -32,6 +33,8 @@ def fairness(evidence: Evidence) -> Exhibit:
         rows.append(["Trials of learning rates", number(trials)])
     elif search is not None:
         note += " The budgets of the searches of learning rates differ, too."
+    if evidence.mixed:
+        rows.append(["Devices, not the same", _kinds(manifest["mixed_devices"])])
     if manifest["other_use_of_the_gpu"]:
         rows.append(["Other use of the GPU", _others(manifest["other_use_of_the_gpu"])])
     return Exhibit(
@@ -41,6 +44,12 @@ def fairness(evidence: Evidence) -> Exhibit:
         rows=rows,
         note=note,
     )
+
+
+def _kinds(found: Mapping[str, Mapping[str, str]]) -> str:
+    """Return how many runs were of each device."""
+    names = Counter(name for seeds in found.values() for name in seeds.values())
+    return "; ".join(f"{literal(name)}: {count(many, 'run')}" for name, many in names.items())
 
 
 def _others(found: Mapping[str, Mapping[str, str]]) -> str:

@@ -1,19 +1,34 @@
-"""Sentences on runs that shared the GPU: they count for accuracy and for no cost."""
+"""Sentences on runs that count for accuracy and for no cost.
+
+They shared the GPU, or the study allows devices of several kinds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fairtune.analysis.formats import NOT_MEASURED
+from fairtune.analysis.quiet import MIXED
 from fairtune.report.results import Results
 from fairtune.report.wording import listing, method, methods
 
-WHOSE = "whose runs all shared the GPU"
-"""Follows the names of methods without costs."""
+
+def whose(results: Results) -> str:
+    """Return why methods have no costs, to follow their names and a comma."""
+    if results.mixed:
+        return "as devices of several kinds are allowed"
+    return "whose runs all shared the GPU"
+
+
+def why_uncosted(results: Results) -> str:
+    """Return why a method has no costs, as a clause on it alone."""
+    return MIXED if results.mixed else "its runs all shared the GPU"
 
 
 def note(results: Results) -> str:
-    """Return of how many runs the costs are, where some shared the GPU; empty where none did."""
+    """Return of how many runs the costs are, where some are left out; empty where none is."""
+    if results.mixed:
+        return f"Costs are not compared: {MIXED}."
     if not results.shared:
         return ""
     said = listing(
@@ -31,6 +46,8 @@ def share(left_out: int, runs: int) -> str:
     return f"{NOT_MEASURED} ({which} shared the GPU)"
 
 
-def lacking(names: Sequence[str]) -> str:
+def lacking(results: Results, names: Sequence[str]) -> str:
     """Return why these methods have no costs, as a clause."""
+    if results.mixed:
+        return MIXED
     return f"all runs of {methods(names)} shared the GPU"

@@ -11,7 +11,7 @@ from fairtune.analysis.crossed import FEWEST_SEEDS
 from fairtune.analysis.formats import NOT_MEASURED, number, percent, points
 from fairtune.analysis.planning import MOST_ROWS, MOST_SEEDS
 from fairtune.report import failures
-from fairtune.report.quiet import WHOSE, lacking
+from fairtune.report.quiet import lacking, whose
 from fairtune.report.results import Results
 from fairtune.report.study import Evidence
 from fairtune.report.wording import capital, count, listing, method, methods
@@ -89,7 +89,7 @@ def _none(results: Results, choice: Choice) -> str:
         return (
             f"We recommend no method: {methods(choice.passing)} are shown to lose less than "
             f"{points(results.comparison['margin'])} against the best, and their costs are "
-            f"{NOT_MEASURED}, because {lacking(choice.passing)}."
+            f"{NOT_MEASURED}, because {lacking(results, choice.passing)}."
         )
     if set(results.failed) == set(results.names):
         return "We recommend no method: each has trainings that learned nothing."
@@ -99,7 +99,7 @@ def _none(results: Results, choice: Choice) -> str:
 def _uncosted(results: Results, choice: Choice) -> list[str]:
     """Return which methods were not weighed, for want of costs."""
     gone = [name for name in choice.p if name in results.uncosted]
-    return [f"The costs of {methods(gone)}, {WHOSE}, were not weighed."] if gone else []
+    return [f"The costs of {methods(gone)}, {whose(results)}, were not weighed."] if gone else []
 
 
 def _below(results: Results, choice: Choice) -> list[str]:

@@ -122,12 +122,22 @@ class Results:
         return {name: [int(seed) for seed in seeds] for name, seeds in found.items()}
 
     @property
+    def mixed(self) -> bool:
+        """Whether the study allows devices of several kinds, so that no run has costs."""
+        return bool(self.comparison["fairness"].get("mixed_devices"))
+
+    @property
     def uncosted(self) -> list[str]:
-        """The methods without costs: every run of theirs shared the GPU."""
+        """The methods without costs: every run of theirs shared the GPU, or devices differ."""
+        if self.mixed:
+            return self.names
         return [name for name, seeds in self.shared.items() if len(seeds) == self.seeds]
 
     def measured(self, key: str) -> bool:
         """Return whether every method that has costs has this metric."""
+        if self.mixed:
+            on_gpu = self.comparison["fairness"]["identical"]["device"] == "cuda"
+            return on_gpu or key.startswith("host")
         return all(
             self.metrics[n].get(key) is not None for n in self.names if n not in self.uncosted
         )

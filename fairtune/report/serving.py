@@ -8,15 +8,15 @@ from functools import partial
 from typing import get_args
 
 from fairtune.analysis.formats import NOT_MEASURED, number
-from fairtune.analysis.quiet import counted, mean
+from fairtune.analysis.quiet import counted, mean, set_apart
 from fairtune.core.params import Params
 from fairtune.report.latencies import COMMAND, FormServed, Served, Serving, read_serving
-from fairtune.report.quiet import WHOSE
+from fairtune.report.quiet import whose
 from fairtune.report.study import Evidence
 from fairtune.report.tables import CRAMPED, Exhibit
 from fairtune.report.wording import NONE, capital, count, listing, literal, method, methods
 from fairtune.runs.record import RunRecord
-from fairtune.runs.store import read_run
+from fairtune.runs.store import read_runs
 
 FORMS: tuple[FormServed, ...] = get_args(FormServed)
 UNITS = {"latency_ms": "ms", "rows_per_second": "rows/s"}
@@ -77,15 +77,15 @@ def served(evidence: Evidence, name: str) -> dict[str, Served]:
 
 def notes(evidence: Evidence) -> list[str]:
     """Return where and how the figures were measured, and why some are missing."""
-    device = evidence.first.device
+    on = listing(map(literal, evidence.devices))
     said = [
-        "One row alone: median. As trained and merged: measured by the trainings, on "
-        f"{literal(device.name)} in {device.precision}."
+        f"One row alone: median. As trained and merged: measured by the trainings, on {on} in "
+        f"{evidence.first.device.precision}."
     ]
     if any(evidence.block(name).adapter is None for name in evidence.names):
         said.append(f"{NONE} stands where there is no adapter to merge.")
     if evidence.uncosted:
-        said.append(f"It is {NOT_MEASURED} for {methods(evidence.uncosted)}, {WHOSE}.")
+        said.append(f"It is {NOT_MEASURED} for {methods(evidence.uncosted)}, {whose(evidence)}.")
     said += _grouped(evidence, "Merged", partial(_unmerged, evidence))
     if evidence.serving is None:
         return [*said, f"ONNX is {NOT_MEASURED}: {literal(COMMAND)} was not run."]
@@ -197,8 +197,10 @@ def read_answers(study: Params) -> dict[str, Answer | None]:
     """
     found = read_serving()
     return {
-        name: quickest([read_run(name, seed).record for seed in study.seeds], found)
-        for name in study.methods
+        name: quickest([run.record for run in of_method], found)
+        for name, of_method in set_apart(
+            read_runs(list(study.methods), study.seeds), study.compare
+        ).items()
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairtune.analysis.costs import Cost, costs, decided_by
-from fairtune.analysis.quiet import mean
+from fairtune.analysis.quiet import mean, set_apart
 from fairtune.charts.records import Record
 from fairtune.core import paths
 from fairtune.core.errors import UserError
@@ -20,7 +20,7 @@ from fairtune.report.families import FACTORS, Factor, read_factors
 from fairtune.report.latencies import Serving, read_serving
 from fairtune.report.results import Results, read_results
 from fairtune.runs.record import RunRecord
-from fairtune.runs.store import read_run
+from fairtune.runs.store import read_runs
 
 SWEEP = paths.METRICS / "scaling.json"
 
@@ -49,6 +49,11 @@ class Evidence(Results):
     def first(self) -> RunRecord:
         """One run, for what all runs share."""
         return next(iter(self.records.values()))[0]
+
+    @property
+    def devices(self) -> list[str]:
+        """The names of the devices that the runs were of: one, unless several are allowed."""
+        return list(dict.fromkeys(one.device.name for of in self.records.values() for one in of))
 
     def block(self, name: str) -> Method:
         """Return a method's block of the parameters."""
@@ -126,7 +131,10 @@ def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
         comparison=results.comparison,
         study=study,
         records={
-            name: [read_run(name, seed).record for seed in study.seeds] for name in study.methods
+            name: [run.record for run in of_method]
+            for name, of_method in set_apart(
+                read_runs(list(study.methods), study.seeds), study.compare
+            ).items()
         },
         subset=read_json(paths.SUBSET / paths.MANIFEST, made_by="subset"),
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),

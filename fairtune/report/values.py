@@ -148,9 +148,10 @@ def facts(evidence: Evidence) -> dict[str, Any]:
         "mean_length": number(encoded["train"]["mean_length"], digits=1),
         "median_length": number(encoded["train"]["median_length"]),
         "truncated": percent(encoded["train"]["truncated_share"]),
-        "device": literal(run.device.name),
-        "device_kind": {"cuda": "GPU", "mps": "GPU", "cpu": "processor"}[run.device.type],
-        "driver": run.device.driver and literal(run.device.driver),
+        "device": listing(map(literal, evidence.devices)),
+        "place": place(evidence),
+        "same_device": "devices of several kinds" if evidence.mixed else "the same device",
+        "driver": listing(map(literal, drivers(evidence))),
         "threads": threads(evidence),
         "precision": run.device.precision,
         "versions": listing(f"{name} {literal(version)}" for name, version in run.versions.items()),
@@ -183,6 +184,21 @@ def rows_by_class(counts: Mapping[str, int]) -> str:
         least, most = number(min(counts.values())), number(max(counts.values()))
         return f"{least} of each class" if least == most else f"{least} to {most} of each class"
     return listing(f"{number(n)} {literal(label)}" for label, n in counts.items())
+
+
+def place(evidence: Evidence) -> str:
+    """Return on what the runs took place: 'one GPU, NVIDIA H200', or several."""
+    kind = {"cuda": "GPU", "mps": "GPU", "cpu": "processor"}[evidence.first.device.type]
+    names = listing(map(literal, evidence.devices))
+    if len(evidence.devices) == 1:
+        return f"one {kind}, {names}"
+    return f"{count(len(evidence.devices), 'kind')} of {kind}, {names}"
+
+
+def drivers(evidence: Evidence) -> list[str]:
+    """Return the versions of the driver that the runs had; empty without a GPU."""
+    found = (one.device.driver for of in evidence.records.values() for one in of)
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def threads(evidence: Evidence) -> str:

@@ -7,7 +7,6 @@ forked from this one, whose libraries are imported already, and end with it.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -19,9 +18,9 @@ from typing import Any
 
 from fairtune.core.errors import UserError, one_line
 from fairtune.core.shortage import OUT_OF_MEMORY, is_out_of_memory
+from fairtune.preload import owner
 from fairtune.search.room import beside
 
-PR_SET_PDEATHSIG = 1
 FORK, SPAWN = "fork", "spawn"
 # A process that is asked to end has this long before it is killed.
 PATIENCE_SECONDS = 5.0
@@ -173,10 +172,9 @@ class Pool:
 
 def _do(work: Work, item: Any, pipe: Connection, cores: list[int], parent: int) -> None:
     """Do one piece of work in a process of its own, and send back what comes of it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
+    owner.end_with_parent()
+    if sys.platform == "linux" and os.getppid() != parent:
+        os._exit(1)
     # Ctrl-C reaches all processes of a terminal: the one that started this one answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -7,7 +7,6 @@ ends with it. Where it cannot be had the trials take turns, which costs time and
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -19,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fairtune.hardware import nvml
+from fairtune.preload import owner
 
 PROGRAM = "nvidia-cuda-mps-control"
 SWITCH = "FAIRTUNE_MPS"
@@ -26,12 +26,6 @@ PIPES, LOGS, VISIBLE = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY", "CUD
 # Processes find the service by a socket of this name in its folder.
 SOCKET = "control"
 PATIENCE_SECONDS = 5.0
-PR_SET_PDEATHSIG = 1
-
-
-def _end_with_parent() -> None:
-    """Let the kernel end this process when the one that started it is gone."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Sharing:
@@ -71,7 +65,7 @@ class Sharing:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=owner.end_with_parent,
         )
         until = time.monotonic() + PATIENCE_SECONDS
         while not (self.folder / SOCKET).exists():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fairtune.analysis import metrics, rates
+from fairtune.analysis.quiet import set_apart
 from fairtune.charts.gallery import compare
 from fairtune.core import paths, task
 from fairtune.core.files import read_json
@@ -98,7 +99,8 @@ def files(
     """Yield each file, the stage that writes it, and what that would write."""
     content, tables = compare(runs, rules=rules, searches=searches)
     for name, of_method in runs.items():
-        figures = metrics.metrics(of_method, metric=rules.metric)
+        counting = set_apart({name: of_method}, rules)[name]
+        figures = metrics.metrics(counting, metric=rules.metric)
         yield paths.METRICS / f"{name}.json", f"score@{name}", figures
     yield paths.METRICS / "comparison.json", "compare", content
     for name, table in tables.items():
