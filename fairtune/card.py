@@ -12,7 +12,7 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 import argparse
 from pathlib import Path
 
-from fairtune.core import origins, params
+from fairtune.core import disk, origins, params
 from fairtune.serving.artefact import check_place, find
 from fairtune.serving.card import write_card
 
@@ -37,7 +37,8 @@ def main() -> None:
         print(text)
         return
     check_place(asked.out)
-    asked.out.write_text(text, encoding="utf-8")
+    with disk.writing(asked.out, alone=True):
+        asked.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

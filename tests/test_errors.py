@@ -919,6 +919,22 @@ def test_a_disk_that_takes_no_more_is_known_from_whatever_library_says_so(
     assert line.endswith("then run again")
 
 
+@pytest.mark.parametrize("write", [by_python, by_arrow, by_safetensors, by_tokenizers])
+def test_what_was_written_is_named_where_the_library_does_not(
+    here: Path, capfd: Any, write: Callable[[Path], None]
+) -> None:
+    def main() -> None:
+        with files.fresh_folder(here / "made") as half:
+            write(half / "file")
+
+    with files_of_at_most(20_000):
+        line = line_of(main, capfd)
+        assert line.startswith(f"cannot write or read '{here / 'made'}': the file would be larger")
+        line = line_of(lambda: files.write_json(here / "x.json", "x" * 100_000), capfd)
+    assert line.startswith(f"cannot write or read '{here / 'x.json'}': the file would be larger")
+    assert not list(here.iterdir())
+
+
 def test_a_file_beyond_the_limit_loses_nothing_finished(
     study: Path, here: Path, capfd: Any
 ) -> None:
@@ -970,6 +986,26 @@ def test_a_full_disk_without_a_name_is_looked_for(
     assert line_of(raising(in_words), capfd).startswith(expected)
     nowhere = FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
     assert f"there is no room in {room}; free some" in line_of(raising(nowhere), capfd)
+
+
+def test_a_full_disk_is_that_of_what_was_written_where_it_has_the_least_room(
+    capfd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    room = {tmp_path: 0}
+
+    def usage(folder: Path) -> Any:
+        return SimpleNamespace(free=room.get(Path(folder), 2**30))
+
+    def main(*, alone: bool) -> None:
+        with disk.writing(tmp_path / "new" / "file", alone=alone):
+            raise FULL
+
+    monkeypatch.setattr(disk.shutil, "disk_usage", usage)
+    named = f"cannot write or read '{tmp_path / 'new' / 'file'}': the disk is full"
+    assert line_of(lambda: main(alone=False), capfd).startswith(named)
+    room[tmp_path] = 2**40  # another is full, as the cache of a library
+    assert line_of(lambda: main(alone=False), capfd).startswith("cannot write or read a file: a d")
+    assert line_of(lambda: main(alone=True), capfd).startswith(named)
 
 
 def test_of_a_copy_the_target_is_named_and_not_the_source(capfd: Any) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Libraries written in Rust (tokenizers, safetensors) report a full disk in words alone.
@@ -15,6 +16,7 @@ WORDS = {
     "File too large": errno.EFBIG,
 }
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_MORE = (*FULL, errno.EFBIG)
 REMEDIES = {
     errno.ENOSPC: "the disk is full: free some space, then run again",
     errno.EDQUOT: "the disk quota is used up: free some space, then run again",
@@ -60,6 +62,37 @@ def obstacle(error: BaseException) -> str | None:
         if number in FULL or (number is not None and link in causes):
             return _line(number, name or next(filter(None, map(_name, links)), None))
     return None
+
+
+@contextmanager
+def writing(path: Path, *, alone: bool = False) -> Iterator[None]:
+    """Let a disk that takes no more be known by what was written, where the error names no file.
+
+    Which disk is full can be told only now: once the half-written is removed, it has room again.
+
+    Args:
+        path: what is written.
+        alone: nothing else is; otherwise the disk of `path` must be the one with the least room.
+
+    Raises:
+        OSError: it takes no more; names the path.
+    """
+    try:
+        yield
+    except Exception as error:
+        links = list(chain(error))
+        number = next((n for n, _ in map(_refusal, links) if n in NO_MORE), None)
+        if number is None or any(name for _, name in map(_refusal, links)):
+            raise
+        if number == errno.ENOSPC and not alone and _free(path) > min(map(_free, _folders())):
+            raise
+        raise OSError(number, os.strerror(number), os.fspath(path)) from error
+
+
+def _free(path: Path) -> int:
+    """Return the bytes left on the disk of a path, which may not be there."""
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def _refusal(link: BaseException) -> tuple[int | None, str | None]:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fairtune.core.disk import obstacle
+from fairtune.core.disk import obstacle, writing
 from fairtune.core.errors import UserError
 
 
@@ -24,7 +24,8 @@ def write_json(path: Path, content: Any) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     half = path.with_name(path.name + ".part")
     try:
-        half.write_text(text, encoding="utf-8")
+        with writing(path, alone=True):
+            half.write_text(text, encoding="utf-8")
         os.replace(half, path)
     finally:
         half.unlink(missing_ok=True)
@@ -78,7 +79,8 @@ def fresh_folder(path: Path) -> Iterator[Path]:
         for left in half.iterdir():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         try:
-            yield half
+            with writing(path):
+                yield half
             shutil.rmtree(old, ignore_errors=True)
             if path.exists():
                 os.replace(path, old)

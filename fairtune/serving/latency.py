@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from fairtune.core import origins
+from fairtune.core import disk, origins
 from fairtune.core.errors import UserError
 from fairtune.core.params import Params
 from fairtune.report.latencies import FormServed, Served, Serving, fingerprint
@@ -114,7 +114,8 @@ def _graph(artefact: Artefact, examiner: Examiner, clock: Clock) -> Served:
     """Return what the graph takes, or why there is none."""
     with tempfile.TemporaryDirectory() as folder:
         try:
-            made = written(artefact, examiner, Path(folder))
+            with disk.writing(Path(folder)):
+                made = written(artefact, examiner, Path(folder))
         except UserError as error:
             return _point(artefact, "ONNX", None, note=str(error))
         speed = clock.speed(made.graph, examiner.device)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from fairtune.core import task
+from fairtune.core import disk, task
 from fairtune.core.errors import UserError
 from fairtune.serving.rows import Chunk, Source
 
@@ -92,21 +92,27 @@ def opened(source: Source, out: Path | None, new: list[str]) -> Iterator[Write]:
         UserError: a class's name cannot be written.
     """
     if out is None:
-        yield _writer(source, sys.stdout, new)
+        with disk.writing(Path("standard output"), alone=True):
+            yield _writer(source, sys.stdout, new)
+            sys.stdout.flush()
         return
     if is_stream(out):
-        with out.open("w", encoding="utf-8", newline="") as file:
+        with (
+            disk.writing(out, alone=True),
+            out.open("w", encoding="utf-8", newline="") as file,
+        ):
             yield _writer(source, file, new)
         return
     out = out.resolve()
     half = out.with_name(out.name + ".part")
     try:
-        if source.kind == "parquet":
-            with _parquet(source, half, new) as write:
-                yield write
-        else:
-            with half.open("w", encoding="utf-8", newline="") as file:
-                yield _writer(source, file, new)
+        with disk.writing(out, alone=True):
+            if source.kind == "parquet":
+                with _parquet(source, half, new) as write:
+                    yield write
+            else:
+                with half.open("w", encoding="utf-8", newline="") as file:
+                    yield _writer(source, file, new)
         os.replace(half, out)
     finally:
         half.unlink(missing_ok=True)
