@@ -10,6 +10,7 @@ from __future__ import annotations
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
 import argparse
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fairtune.core import params, terminal
+from fairtune.core import disk, params, terminal
 from fairtune.core.errors import UserError
 from fairtune.data.cells import spaced
 from fairtune.serving import inputs, outputs
@@ -29,9 +30,9 @@ from fairtune.serving.rows import Source
 CHUNK = 4096
 STDIN = "-"
 EPILOG = """\
-A file is CSV, TSV, JSON lines or Parquet, text files also packed (.gz, .bz2, .xz, .zip); with - it
-is read from standard input, as CSV unless --format says otherwise. All rows are checked before the
-first is predicted. Order and other columns stay."""
+A file is CSV, TSV, JSON lines or Parquet, text files also packed (.gz, .bz2, .xz, .zip). With - it
+is read from standard input, as CSV unless --format says otherwise; so is a pipe, such as
+<(zcat FILE). All rows are checked before the first is predicted. Order and other columns stay."""
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -98,19 +99,29 @@ def classify_file(
 
 
 @contextmanager
-def file_of(name: str, kind: str | None) -> Iterator[tuple[Path, str]]:
-    """Yield a file and its kind; standard input is put into one, as it is read more than once."""
-    if name != STDIN:
-        yield Path(name), inputs.kind_of(Path(name), kind)
+def file_of(name: str, given: str | None) -> Iterator[tuple[Path, str]]:
+    """Yield a file and its kind; what can be read but once is put into one, as it is read again.
+
+    That is standard input, and a pipe such as the shell's `<(zcat FILE)`.
+
+    Args:
+        name: of the file; `STDIN` for standard input.
+        given: its kind, where somebody said it.
+    """
+    path = Path(name)
+    if name != STDIN and not outputs.is_stream(path):
+        yield path, inputs.kind_of(path, given)
         return
+    called = "standard input" if name == STDIN else f"'{path}'"
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "rows")
-        with path.open("wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+        kept = Path(folder, "rows")
+        with contextlib.ExitStack() as opened, disk.writing(kept), kept.open("wb") as file:
+            rows = sys.stdin.buffer if name == STDIN else opened.enter_context(path.open("rb"))
+            shutil.copyfileobj(rows, file)
         try:
-            yield path, kind or inputs.KINDS[0]
+            yield kept, given or inputs.ENDINGS.get(path.suffix.lower(), inputs.KINDS[0])
         except UserError as error:
-            raise UserError(str(error).replace(f"'{path}'", "standard input")) from error
+            raise UserError(str(error).replace(f"'{kept}'", called)) from error
 
 
 def check_out(out: Path | None, kind: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
 import json
 import os
+import resource
 import sys
+import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -308,6 +311,29 @@ def test_nothing_half_is_left_where_predicting_fails(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.csv"]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_disk_that_takes_no_more_is_that_of_what_is_written(
+    refused: Callable[..., str], texts: list[str], tmp_path: Path, kind: str
+) -> None:
+    source, out = write(tmp_path / f"rows.{kind}", texts), tmp_path / f"out.{kind}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        line = refused("lora", source, "--out", out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"cannot write or read '{out}': the file would be larger than is allowed here" in line
+    assert not out.exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+def test_a_full_device_is_named(
+    refused: Callable[..., str], texts: list[str], tmp_path: Path
+) -> None:
+    rows = write(tmp_path / "rows.csv", texts[:3])
+    assert "'/dev/full': the disk is full" in refused("lora", rows, "--out", "/dev/full")
+
+
 def test_a_pipe_is_written_to_and_not_replaced(
     ask: Ask, refused: Callable[..., str], texts: list[str], tmp_path: Path
 ) -> None:
@@ -323,6 +349,43 @@ def test_a_pipe_is_written_to_and_not_replaced(
     assert pipe.is_fifo()
     table = write(tmp_path / "rows.parquet", texts[:3])
     assert "Parquet needs a file" in refused("lora", table, "--out", pipe)
+
+
+@contextlib.contextmanager
+def piped(content: bytes) -> Iterator[str]:
+    """Yield the name that a shell gives a pipe for `<(command)`; the content fits a pipe."""
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, content)
+        os.close(writing)
+        yield f"/dev/fd/{reading}"
+    finally:
+        os.close(reading)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="a system without /dev/fd")
+def test_a_pipe_is_read_as_standard_input_is(
+    ask: Ask, refused: Callable[..., str], texts: list[str]
+) -> None:
+    lines = "".join(json.dumps({"text": text}) + "\n" for text in texts[:3]).encode()
+    wanted = ask("lora", "-", "--format", "jsonl", stdin=lines).stdout
+    assert len(wanted.splitlines()) == 3
+    with piped(lines) as name:
+        assert ask("lora", name, "--format", "jsonl").stdout == wanted
+    with piped(b"text\nlovely\n") as name:
+        assert ask("lora", name).stdout == ask("lora", "-", stdin=b"text\nlovely\n").stdout
+    with piped(b'text\nlovely\n""\n') as name:
+        assert f"'{name}': line 3: the column 'text' is empty" in refused("lora", name)
+
+
+def test_a_pipe_with_an_ending_is_of_its_kind(ask: Ask, tmp_path: Path) -> None:
+    pipe = tmp_path / "rows.jsonl"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=('{"text": "lovely"}\n',))
+    writer.start()
+    done = ask("lora", pipe)
+    writer.join()
+    assert json.loads(done.stdout)["text"] == "lovely"
 
 
 def test_a_link_stays_one(ask: Ask, texts: list[str], tmp_path: Path) -> None:
