@@ -19,6 +19,7 @@ from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
 from fairtune import card, export, predict
+from fairtune.analysis import estimates
 from fairtune.core import params, paths
 from fairtune.core.errors import UserError
 from fairtune.runs import store
@@ -393,6 +394,78 @@ def test_after_the_comparison_the_card_has_its_verdicts(compared: Path) -> None:
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"shipped_mib": 99.0}))
     assert "n/a, as this training" in ran(card.main, compared, "lora", "1").stdout
+
+
+def figures(text: str, section: str) -> dict[str, str]:
+    """Return the first two columns of a card's table."""
+    rows = text.partition(f"## {section}\n")[2].partition("\n## ")[0].splitlines()
+    cells = [[cell.strip() for cell in row.split("|")[1:3]] for row in rows if row.startswith("| ")]
+    return {name.replace("\\", ""): value for name, value in cells}
+
+
+def read(value: str) -> float:
+    """Return a figure as it was printed, without its unit."""
+    return float(value.split()[0].replace(",", "").replace("−", "-"))
+
+
+@pytest.mark.parametrize("method", trained.METHODS)
+def test_a_card_has_the_figures_of_the_metrics_and_the_record(
+    compared: Path, tmp_path: Path, method: str
+) -> None:
+    assert ran(card.main, compared, method, "--out", tmp_path / "card.md").returncode == 0
+    loaded = ModelCard.load(tmp_path / "card.md")
+    metrics = json.loads((compared / f"metrics/{method}.json").read_text())
+    run = json.loads((compared / f"runs/{method}/1/run.json").read_text())
+
+    # The metadata, as the Hub reads it, through the text and back.
+    again = ModelCard(f"---\n{loaded.data.to_yaml()}\n---\n").data
+    assert again.to_dict() == loaded.data.to_dict()
+    (index,) = loaded.data.to_dict()["model-index"]
+    assert index["name"] == f"{method} 1"
+    (shown,) = index["results"]
+    assert shown["dataset"]["split"] == "test"
+    assert len(shown["metrics"]) == len(loaded.data.eval_results) == 4
+    found = {result.metric_type: result for result in loaded.data.eval_results}
+    low, high = (float(word) for word in re.findall(r"-?0\.\d{4}", found["accuracy"].metric_name))
+    assert found["accuracy"].metric_value == pytest.approx(metrics["accuracy"], abs=1e-4)
+    assert found["f1"].metric_value == pytest.approx(metrics["macro_f1"], abs=1e-4)
+    assert (high - low) / 2 == pytest.approx(metrics["accuracy_ci95"], abs=2e-4)
+
+    # The tables.
+    scores, costs = figures(loaded.text, "Results"), figures(loaded.text, "Cost")
+    assert read(scores["Accuracy"]) == pytest.approx(metrics["accuracy"], abs=1e-4)
+    assert read(scores["Macro F1"]) == pytest.approx(metrics["macro_f1"], abs=1e-4)
+    assert read(costs["Trained parameters"]) == metrics["trainable_parameters"]
+    assert read(costs["Training time"]) == pytest.approx(
+        metrics["train_seconds"], rel=0.01, abs=0.1
+    )
+    assert read(costs["Host memory"]) == pytest.approx(metrics["host_memory_mib"], abs=0.51)
+    assert read(costs["One text alone"]) == pytest.approx(run["inference"]["latency_ms"], abs=0.051)
+    assert read(costs["Weights shipped"]) == pytest.approx(run["shipped_mib"], abs=0.0051)
+    settings = figures(loaded.text, "Training")
+    for key in ("learning_rate", "r"):
+        if key in trained.METHODS[method]:
+            assert float(settings[f"method.{key}"]) == trained.METHODS[method][key]
+    of = loaded.text.partition("## Data\n")[2].partition("\n\n## ")[0]
+    assert f"{run['data']['rows']['train']} rows for training" in of
+    assert run["data"]["subset_sha256"][:12] in of
+
+
+def test_the_four_bits_of_the_frozen_weights_are_told_first(folders: Folders) -> None:
+    def first(name: str) -> str:
+        return (folders[name] / "README.md").read_text().partition("## Use")[0]
+
+    assert "the frozen weights held in 4 bits (nf4); this folder holds" in first("qlora-adapter")
+    assert "merged into the pretrained model's own weights, not the 4-bit ones. It" in first(
+        "qlora"
+    )
+    for name in ("full", "lora", "lora-adapter", "ia3-adapter"):
+        assert "4 bits" not in first(name)
+
+
+def test_numbers_have_one_form() -> None:
+    sample = estimates.accuracy_estimate(np.ones((1, 2_000), dtype=bool))
+    assert "Wilson interval over 2,000 test rows" in sample.how
 
 
 def test_what_was_not_measured_is_not_said_to_be_0(folders: Folders) -> None:

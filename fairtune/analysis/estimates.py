@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from fairtune.analysis.crossed import FEWEST_SEEDS, crossed_error
+from fairtune.analysis.formats import number
 from fairtune.analysis.sample import Sample, sample_of, sample_of_runs
 from fairtune.analysis.scores import SCORES, Score
 from fairtune.runs.record import Run, Runs
@@ -73,9 +74,9 @@ def score_estimate(sample: Sample, name: str) -> ScoreEstimate:
 
 def _how(sample: Sample) -> str:
     """Return how the interval came about."""
-    what = f"{sample.rows} test rows"
+    what = f"{number(sample.rows)} test rows"
     if sample.groups is not None:
-        what += f" in {sample.groups} groups"
+        what += f" in {number(sample.groups)} groups"
     if sample.covers_seeds:
         return f"Wilson interval with the crossed error of {sample.seeds} seeds and {what}"
     few = "one seed" if sample.seeds == 1 else f"{sample.seeds} seeds"

@@ -69,12 +69,17 @@ def summary(facts: Facts) -> str:
     """Return what the model is, in a sentence or two."""
     record = facts.artefact.record
     base = literal(short_name(facts.base.removeprefix("folder:")))
-    kind = facts.artefact.method.adapter
+    kind, quantize = facts.artefact.method.adapter, facts.artefact.method.quantize
     made = "all of its weights were trained" if kind is None else f"trained with {literal(kind)}"
+    if quantize is not None:
+        made += f", the frozen weights held in 4 bits ({literal(quantize)})"
     if facts.form == "adapter":
         made += "; this folder holds the adapter and the head, not the model"
     elif kind is not None:
-        made += "; the adapter is merged into the weights"
+        own = (
+            "weights" if quantize is None else "pretrained model's own weights, not the 4-bit ones"
+        )
+        made += f"; the adapter is merged into the {own}"
     return (
         f"{capital(base)} ({literal(record.model_type or 'of unknown family')}) with a head for "
         f"{classes(record.data.labels)}: {made}. It is one training of a comparison by fairtune."
@@ -143,7 +148,8 @@ def data(facts: Facts) -> str:
     if facts.data is None:
         where = "From data that the parameters do not name any more"
     elif facts.data.where:
-        where += f", rows where {setting(facts.data.where)}"
+        kept = (f"{literal(key)} is {setting(value)}" for key, value in facts.data.where.items())
+        where += f", rows where {' and '.join(kept)}"
     lines = [
         f"{where}: {number(rows['train'])} rows for training, {parts}, disjoint and stratified by "
         f"class. Hash of the rows: {literal(record.data.subset_sha256[:12])}.",
