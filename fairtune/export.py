@@ -1,7 +1,7 @@
 """Put a trained model into a folder that others can load: merged, as ONNX, or the adapter alone.
 
 usage: python -m fairtune.export METHOD [SEED] --to (merged | adapter | onnx) FOLDER
-                                  [--hub USER/NAME [--send]]
+                                  [--cache-base] [--hub USER/NAME [--send]]
 in:    models/METHOD/SEED, metrics, runs, params.yaml; for merged and onnx also the test rows and
        the pretrained model; for onnx what `make onnx` installs
 out:   FOLDER with weights, tokenizer, classes' names and model card
@@ -20,7 +20,7 @@ from fairtune.core import origins, params, terminal
 from fairtune.core.errors import UserError, did_you_mean
 from fairtune.core.params import Params
 from fairtune.core.units import MIB
-from fairtune.serving import upload
+from fairtune.serving import hub_cache, upload
 from fairtune.serving.artefact import Artefact, find
 
 if TYPE_CHECKING:  # it loads torch, which a mistake on the command line need not wait for
@@ -54,6 +54,12 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="merge an adapter of 4-bit weights into the pretrained model's own",
     )
+    add(
+        "--cache-base",
+        action="store_true",
+        help="put the pretrained model of a package into the Hub's cache on this machine under "
+        "its public name, by which PEFT and Transformers then find it without a network",
+    )
     add("--hub", metavar="USER/NAME", help="list what would be sent to this repository of the Hub")
     add("--send", action="store_true", help="send it: the repository is made, private")
     add("--device", choices=("auto", "cuda", "mps", "cpu"), default="auto")
@@ -63,6 +69,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         raise UserError(f"--to: no form '{given.kind}'; {did_you_mean(given.kind, KINDS)}")
     if given.kind == "onnx" and given.dtype != "fp32":
         raise UserError(f"--dtype: {given.dtype} is not right for --to onnx, which writes fp32")
+    if given.cache_base and given.kind != "adapter":
+        raise UserError(f"--cache-base: --to {given.kind} needs no other model; drop the option")
     if given.hub is not None:
         upload.check_name(given.hub)
     elif given.send:
@@ -78,7 +86,10 @@ def main() -> None:
     terminal.quiet_libraries()
     study = origins.pinned(params.load())
     artefact = find(study, asked.method, asked.seed)
+    cached = hub_cache.put(artefact.model.name) if asked.cache_base else None
     check = write(study, artefact, asked)
+    if cached is not None:
+        print(f"export: the pretrained model is in {cached}")
     if check is not None:
         print(f"export: {check}")
     files = [path for path in asked.folder.rglob("*") if path.is_file()]

@@ -78,7 +78,7 @@ def public_name(name: str, revision: str | None) -> tuple[str, str | None]:
     if name.startswith(PACKAGE):
         return name, package_version(name)
     path = Path(name).expanduser()
-    if path.exists():
+    if path.exists() or not HUB_NAME.match(name):  # a folder may be gone since
         return f"{FOLDER}{path.resolve().name}", None
     return name, revision
 

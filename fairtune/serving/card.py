@@ -11,6 +11,7 @@ from fairtune.analysis.formats import NOT_MEASURED, mebibytes, number, seconds
 from fairtune.analysis.scores import SCORES
 from fairtune.core.errors import UserError
 from fairtune.core.params import Params
+from fairtune.core.published import Published
 from fairtune.report.accuracy import against, headline
 from fairtune.report.markup import markdown_text
 from fairtune.report.results import Results, read_results
@@ -106,7 +107,22 @@ def use(facts: Facts) -> str:
             "longer texts are read otherwise than in the study; `python -m fairtune.predict` reads "
             "them as it did."
         )
+    if facts.form == "adapter" and facts.published is not None:
+        notes.append(found_by_name(facts.published))
     return f"```python\n{code}```\n\n{' '.join(map(prose, notes))}"
+
+
+def found_by_name(base: Published) -> str:
+    """Return that the model of a package is found by its name on the Hub as well."""
+    auto = literal("AutoPeftModelForSequenceClassification.from_pretrained(folder)")
+    return (
+        f"{literal(ADAPTER_CONFIG)} names the pretrained model as the Hub does, "
+        f"{literal(base.name)} at commit {literal(base.commit)}, so that {auto} finds it there or "
+        "in the Hub's cache. The package's files have the SHA-256 that records of this commit "
+        "give; the Hub itself was not asked. A pipeline that is given the folder alone takes the "
+        f"pretrained model's tokenizer, which cuts texts otherwise: add "
+        f"{literal('tokenizer=folder')}."
+    )
 
 
 def results(facts: Facts, study: Params) -> str:

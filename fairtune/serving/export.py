@@ -25,7 +25,7 @@ from fairtune.serving.classify import choose_device
 from fairtune.serving.licences import CARD
 from fairtune.serving.merging import DTYPES, HINT, load_plain, merge
 from fairtune.training.prediction import predict
-from fairtune.training.weights import TOKENIZER_CONFIG
+from fairtune.training.weights import TOKENIZER_CONFIG, name_base
 
 # Largest difference of a probability between the folder's model and the trained one, by the type
 # of the weights in it. Both compute in fp32: merging rounds each weight once, bf16 to 8 bits.
@@ -73,6 +73,7 @@ def export_adapter(study: Params, artefact: Artefact, folder: Path) -> None:
         )
     with place(folder) as part:
         copy_files(artefact, part, weights=True)
+        name_base(part, artefact.model)
         write_files(part, study, artefact, form="adapter")
 
 

@@ -14,6 +14,7 @@ from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.params import Data, Params
 from fairtune.core.paths import MANIFEST, SUBSET
+from fairtune.core.published import Published, published
 from fairtune.core.sources import FOLDER, PACKAGE, public_name
 from fairtune.serving.artefact import Artefact, Form
 from fairtune.serving.licences import UNKNOWN, Licence, licence_of
@@ -40,6 +41,8 @@ class Facts:
     """The pretrained model's public name."""
     revision: str | None
     """Its commit, or the version of its package."""
+    published: Published | None
+    """What the Hub calls the model of a package, where it has the same."""
     data: Data | None
     """The corpus; None where the parameters name another one by now."""
     base_licence: Licence
@@ -49,7 +52,9 @@ class Facts:
 
     @property
     def hub_base(self) -> str | None:
-        """The pretrained model's name, where it is one of the Hub's."""
+        """The pretrained model's name, where the Hub has it."""
+        if self.published is not None:
+            return self.published.name
         return None if self.base.startswith((PACKAGE, FOLDER)) else self.base
 
     @property
@@ -78,6 +83,7 @@ def gather(study: Params, artefact: Artefact, form: Form) -> Facts:
         form=form,
         base=base,
         revision=revision,
+        published=published(artefact.model.name),
         data=data,
         base_licence=licence_of(artefact.model.name, artefact.model.revision, kind="model"),
         data_licence=unknown

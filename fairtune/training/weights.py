@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from fairtune.core.files import write_json
-from fairtune.core.params import Params
-from fairtune.core.sources import public_name
+from fairtune.core.params import Model, Params
+from fairtune.core.published import base_name
 from fairtune.core.units import MIB
 
 BASE = "base"
@@ -89,8 +89,18 @@ def complete(folder: Path, *, tokenizer: Path, study: Params) -> None:
         padding_side="right",
         **(AS_WRITTEN if parts_special_tokens(folder / TOKENIZER_JSON) else {}),
     )
+    name_base(folder, study.model)
+
+
+def name_base(folder: Path, model: Model) -> None:
+    """Name an adapter's model as others know it; a whole model has none.
+
+    Args:
+        folder: of the weights.
+        model: the pretrained one, a Hub revision as the commit.
+    """
     if (folder / ADAPTER_CONFIG).exists():
-        name, revision = public_name(study.model.name, study.model.revision)
+        name, revision = base_name(model.name, model.revision)
         rewrite(folder / ADAPTER_CONFIG, base_model_name_or_path=name, revision=revision)
 
 
