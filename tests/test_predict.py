@@ -13,6 +13,7 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,11 +23,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from fairtune import predict
-from fairtune.core import terminal
+from fairtune.core import params, terminal
 from fairtune.runs import store
-from fairtune.serving import inputs, outputs
+from fairtune.serving import artefact, classify, inputs, outputs
 from tests import commands, tiny, trained
 
 Ask = Callable[..., Any]
@@ -395,6 +397,25 @@ def test_a_link_stays_one(ask: Ask, texts: list[str], tmp_path: Path) -> None:
     assert ask("lora", rows, "--out", link).returncode == 0
     assert link.is_symlink()
     assert len(list(csv.DictReader(io.StringIO(kept.read_text())))) == 3
+
+
+def test_no_weight_is_cast_for_each_batch_in_bf16(hub_study: Path, texts: list[str]) -> None:
+    with trained.inside(hub_study):
+        found = artefact.find(params.load(), "full")
+    parameters = found.record.parameters
+    low = parameters | {"train": parameters["train"] | {"precision": "bf16"}}
+    run = replace(found.run, record=found.record.model_copy(update={"parameters": low}))
+    with trained.inside(hub_study):
+        held = classify.load_classifier(replace(found, run=run))
+        with mock.patch.object(torch.nn.Module, "requires_grad_"):
+            cast = classify.load_classifier(replace(found, run=run))
+
+    def kinds(classifier: classify.Classifier) -> set[torch.dtype]:
+        layers = classifier.model.modules()
+        return {layer.weight.dtype for layer in layers if isinstance(layer, torch.nn.Linear)}
+
+    assert (kinds(held), kinds(cast)) == ({torch.bfloat16}, {torch.float32})
+    assert np.array_equal(held.probabilities(texts), cast.probabilities(texts))
 
 
 def test_the_command_runs_as_users_start_it(hub_study: Path) -> None:

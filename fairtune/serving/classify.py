@@ -111,6 +111,8 @@ def load_classifier(
     chosen = choose_device(train)
     tokenizer = artefact.tokenizer()
     model = artefact.load(chosen, pad_token_id=tokenizer.pad_token_id)
+    # In bf16 all weights are then held as they are used, in place of being cast for each batch.
+    model.requires_grad_(False)
     prepare(model, chosen, kernels=train.kernels)
     return Classifier(
         model=model,
