@@ -177,6 +177,30 @@ def test_the_export_says_how_far_the_graph_is_from_what_was_trained(
 
 
 @needs_onnx
+def test_the_lines_of_the_card_answer_in_the_shapes_of_a_pipeline(
+    hub_study: Path, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import pipeline
+
+    assert ran(export.main, hub_study, "lora", "--to", "merged", tmp_path / "m").returncode == 0
+    monkeypatch.chdir(folders["lora"])
+    names: dict[str, Any] = {}
+    exec(compile(code(folders["lora"]), "card", "exec"), names)
+    ours = names["classify"]
+    theirs = pipeline("text-classification", model=str(tmp_path / "m"), truncation=True)
+    for text in ("A lovely film", ["A lovely film", "dull"]):
+        for asked in ({}, {"top_k": None}):
+            assert shape(ours(text, **asked)) == shape(theirs(text, **asked)), (text, asked)
+
+
+def shape(answer: Any) -> Any:
+    """Return lists and keys of an answer, without its scores."""
+    if isinstance(answer, list):
+        return [shape(part) for part in answer]
+    return answer["label"], set(answer)
+
+
+@needs_onnx
 def test_the_lines_of_the_card_run_the_graph_without_torch(
     hub_study: Path, folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -23,7 +23,10 @@ classify = pipeline("text-classification", model=folder, truncation=True)
 
 
 def onnx() -> str:
-    """Return what runs an ONNX graph; neither torch nor a pretrained model is needed."""
+    """Return what runs an ONNX graph; neither torch nor a pretrained model is needed.
+
+    It answers in the shapes of a pipeline of Transformers.
+    """
     return f"""\
 import json
 from pathlib import Path
@@ -45,10 +48,13 @@ def classify(text, top_k=1):
     (logits,) = session.run(["logits"], asked)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares = powers / powers.sum(axis=1, keepdims=True)
-    return [
+    rows = [
         [{{"label": classes[str(place)], "score": float(row[place])}} for place in order]
         for row, order in zip(shares, np.argsort(-shares)[:, :top_k])
     ]
+    if top_k == 1:
+        return [row[0] for row in rows]
+    return rows[0] if isinstance(text, str) else rows
 
 
 {ASK}
