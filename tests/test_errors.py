@@ -988,6 +988,26 @@ def test_a_full_disk_without_a_name_is_looked_for(
     assert f"there is no room in {room}; free some" in line_of(raising(nowhere), capfd)
 
 
+def test_a_disk_with_room_is_not_called_full(capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: SimpleNamespace(free=2**40))
+    expected = "cannot write or read a file: a disk is full: free some space, then run again"
+    assert line_of(raising(FULL), capfd) == expected
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a system without /dev/full")
+def test_a_standard_output_that_takes_no_more_is_named() -> None:
+    program = "from fairtune.core.errors import run; run(lambda: print('x'))"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env=buffered, check=False,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert done.stderr.startswith("fairtune: cannot write or read 'standard output': the disk is f")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_full_disk_is_that_of_what_was_written_where_it_has_the_least_room(
     capfd: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

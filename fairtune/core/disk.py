@@ -31,6 +31,10 @@ REMEDIES = {
 }
 NO_TEMPORARY_FOLDER = "No usable temporary directory"
 MIB = 2**20
+STDOUT = Path("standard output")
+"""Stands for the name of what is written to standard output."""
+# A disk with more room than this, in MiB, is not the full one, nor was it a moment ago.
+ROOMY = 256
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -121,7 +125,9 @@ def _line(number: int, name: str | None) -> str:
     if name:
         return f"cannot write or read '{name}': {remedy}"
     if number == errno.ENOSPC:
-        remedy = remedy.replace("the disk is full", f"a disk is full ({_room()})")
+        tight = min(map(_free, _folders())) < ROOMY * MIB
+        which = f" ({_room()})" if tight else ""
+        remedy = remedy.replace("the disk is full", f"a disk is full{which}")
     elif number == errno.EDQUOT:
         folders = " or ".join(f"'{folder}'" for folder in _folders())
         remedy = remedy.replace("is used up", f"of {folders} is used up")

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from types import FrameType
 
-from fairtune.core.disk import obstacle
+from fairtune.core.disk import STDOUT, obstacle, writing
 
 # What a shell reports of a program that died of SIGPIPE.
 BROKEN_PIPE = 141
@@ -66,10 +66,10 @@ def run(main: Callable[[], None]) -> None:
         if signal.getsignal(signal.SIGINT) is _leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         main()
-        sys.stdout.flush()
+        with writing(STDOUT, alone=True):
+            sys.stdout.flush()
     except BrokenPipeError:
-        # Else Python would complain once more when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(BROKEN_PIPE)
     except UserError as error:
         sys.exit(f"fairtune: {' '.join(str(error).split())}")
@@ -80,7 +80,16 @@ def run(main: Callable[[], None]) -> None:
         remedy = obstacle(error)
         if remedy is None:
             raise
+        try:
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
         sys.exit(f"fairtune: {remedy}")
+
+
+def _drop_output() -> None:
+    """Forget what could not be written: else Python would complain once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _answer_ctrl_c()

@@ -92,7 +92,7 @@ def opened(source: Source, out: Path | None, new: list[str]) -> Iterator[Write]:
         UserError: a class's name cannot be written.
     """
     if out is None:
-        with disk.writing(Path("standard output"), alone=True):
+        with disk.writing(disk.STDOUT, alone=True):
             yield _writer(source, sys.stdout, new)
             sys.stdout.flush()
         return
