@@ -58,10 +58,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
-def pytest_collection_finish() -> None:
-    """Let the garbage collector leave alone what the libraries made as they were imported.
+@pytest.fixture(autouse=True, scope="module")
+def _little_to_collect() -> None:
+    """Let the garbage collector leave alone what was imported, and what earlier files left.
 
-    It is millions of objects with torch, and statsmodels collects twice in each comparison.
+    It is millions of objects with torch, and statsmodels collects twice in each comparison,
+    accelerate once in each training.
     """
     gc.collect()
     gc.freeze()
