@@ -16,7 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from fairtune.preload import client, owner
-from tests import commands, tiny
+from tests import commands, holder, tiny
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
@@ -118,7 +118,9 @@ def environment() -> dict[str, str]:
     path = f"{python}{os.pathsep}{os.environ['PATH']}"
     # The test's name changes, and a training is forked only from a process of its own environment.
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
-    return {**kept, **author, "PATH": path, "HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+    quiet = {"HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
+    made = {**kept, **author, **quiet, "PATH": path}
+    return made | holder.variables(made)
 
 
 def clone(root: Path, *, pipeline: str | None = None, shares_libraries: bool = False) -> Repository:

@@ -20,6 +20,7 @@ from fairtune.core.errors import UserError
 from fairtune.preload import owner
 from fairtune.preload.surroundings import differing, fixed, surroundings
 from tests import tiny
+from tests.held import sitecustomize
 from tests.repositories import ROOT, Repository, copy, environment, inside, until
 
 pytestmark = pytest.mark.skipif(not owner.can_watch(), reason="Linux alone")
@@ -316,6 +317,7 @@ LOADS = "    study = origins.pinned(params.load())\n"
 @pytest.fixture(scope="module")
 def repository(encoded: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     made = copy(encoded, tmp_path_factory.mktemp("preload"))
+    made.variables = {sitecustomize.HOLDER: ""}  # as a user's, it imports all by itself
     # The number of the process that each training was forked from.
     stage = made.root / "stages/train.py"
     text = stage.read_text()
@@ -371,7 +373,7 @@ def test_a_killed_repro_leaves_no_training(repository: Repository) -> None:
     dvc = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro"],
         cwd=repository.root,
-        env=environment(),
+        env=environment() | repository.variables,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
