@@ -54,11 +54,12 @@ repro: setup ## run what changed of the study, then show metrics and charts
 	@[ -e .git ] || echo "no git repository here: 'dvc metrics diff', 'dvc plots diff' and" \
 	  "'dvc exp' are missing; 'git init && git add . && git commit' brings them"
 
-# The workers share the cores: numpy's own threads would wait for one another.
+# The workers share the cores: numpy's own threads would wait for one another. Bytecode is kept:
+# hundreds of processes would compile the same files.
 .PHONY: test
 test: setup $(VENV)/.dev ## run the tests (no GPU, no hub)
-	@HF_HUB_OFFLINE=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 \
-	  --dist loadfile --no-loadscope-reorder
+	@HF_HUB_OFFLINE=1 OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
+	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run the linters and the type checker
