@@ -117,8 +117,8 @@ def restored(stages: Sequence[str]) -> list[str]:
     """Put back what DVC's run cache holds of some stages, and return those that it has not.
 
     What a driver had received when it was ended is found here. All that is found goes into
-    `dvc.lock` at once: `dvc repro` writes the whole file anew for each stage that it restores, which
-    takes a thousand of them hours.
+    `dvc.lock` at once: `dvc repro` writes the whole file anew for each stage that it restores,
+    which takes a thousand of them hours.
     """
     missing, found = [], []
     with Repo() as repo, repo.lock:
