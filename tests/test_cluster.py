@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from fairtune.cluster import bundle, dispatch, nodes, session
+from fairtune.cluster import bundle, dispatch, errand, nodes, session
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, SpoiltError
 from fairtune.cluster.view import View
 from fairtune.core.errors import UserError
+from fairtune.preload import owner
 from tests.repositories import ROOT, Repository, copy, environment, inside, until
 
 NODES = 3
@@ -196,6 +198,22 @@ def test_ctrl_c_ends_all_tasks(repository: Repository, cluster: Any) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     until(lambda: not inside(folder), 30)
+
+
+def test_what_a_killed_task_left_is_removed_and_what_another_works_in_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    start = tmp_path / f"{errand.PREFIX}{os.getuid()}-"
+    gone, alone, busy = (f"{start}{process}" for process in ("1:0", "2:0", owner.find(1)))
+    for folder in (gone, busy):
+        Path(folder).mkdir()
+    for folder in (gone, alone, busy):
+        Path(folder + errand.LOG).touch()
+    with errand._folder() as folder:
+        left = {str(path) for path in tmp_path.iterdir()}
+        assert left == {str(folder), busy, busy + errand.LOG}
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:many", "ray://host:10001"])

@@ -31,7 +31,7 @@ CHUNK_BYTES = 16 * 2**20
 POLL_SECONDS = 0.5
 CACHE = Path(".dvc/cache")
 RUNS = "runs"
-PREFIX = "fairtune-task-"
+PREFIX, LOG = "fairtune-task-", ".log"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,10 @@ def _folder() -> Iterator[Path]:
     """
     top = Path(tempfile.gettempdir())
     for left in top.glob(f"{PREFIX}{os.getuid()}-*"):
-        if owner.can_watch() and owner.parse(left.name.rpartition("-")[2]) is None:
+        process = left.name.removesuffix(LOG).rpartition("-")[2]
+        if owner.can_watch() and owner.parse(process) is None:
             shutil.rmtree(left, ignore_errors=True)
+            left.with_name(left.name.removesuffix(LOG) + LOG).unlink(missing_ok=True)
     this = owner.find(os.getpid()) or owner.Process(os.getpid(), 0)
     folder = top / f"{PREFIX}{os.getuid()}-{this}"
     folder.mkdir(mode=0o700)
@@ -164,7 +166,7 @@ def _reproduce(folder: Path, stage: str) -> Generator[Send, None, int]:
     this = owner.find(os.getpid())
     if this is not None:
         environment[owner.RUN] = str(this)
-    log = folder.with_name(folder.name + ".log")
+    log = folder.with_name(folder.name + LOG)
     try:
         with log.open("w+b") as file:
             process = subprocess.Popen(
