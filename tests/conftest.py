@@ -28,6 +28,7 @@ LONGEST = (
     "test_cluster",
     "test_pipeline",
     "test_search_pipeline",
+    "test_reference",
     "test_settle",
     "test_onnx",
     "test_methods",
