@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import signal
@@ -289,6 +290,25 @@ def test_what_comes_is_kept_where_its_hash_is_its_name(tmp_path: Path) -> None:
     with pytest.raises(SpoiltError, match="came with the hash"):
         taken(intake, f".dvc/cache/files/md5/{MD5[:2]}/{MD5[2:]}0", b"x")
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_two_tasks_that_send_the_same_file_at_once_do_not_write_into_each_other(
+    tmp_path: Path,
+) -> None:
+    content = bytes(range(256)) * 8
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    name = f".dvc/cache/files/md5/{md5[:2]}/{md5[2:]}"
+    one, other = (Intake(cache=tmp_path, locked=LOCKED) for _ in range(2))
+    one.begin(name, len(content))
+    one.chunk(content[:1000])
+    other.begin(name, len(content))
+    other.chunk(content[:10])
+    one.chunk(content[1000:])
+    kept = tmp_path / "files/md5" / md5[:2] / md5[2:]
+    assert kept.read_bytes() == content
+    other.chunk(content[10:])
+    assert kept.read_bytes() == content
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 @pytest.mark.parametrize("name", ["../out", ".dvc/cache/files/../../../x", "params.yaml", "/etc/x"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from fairtune.cluster.errand import CACHE, RUNS
 from fairtune.core.paths import TRIALS
 
 READ_ONLY = 0o444
+FILES = itertools.count()
 KEPT = (CACHE / "files", CACHE / RUNS, TRIALS)
 
 
@@ -59,7 +61,8 @@ class Intake:
         at_cache = path.is_relative_to(CACHE)
         self.target = self.cache / path.relative_to(CACHE) if at_cache else path
         self.target.parent.mkdir(parents=True, exist_ok=True)
-        half = self.target.with_name(f"{self.target.name}.{os.getpid()}.part")
+        # Two tasks may send the same file, such as a tokenizer, at the same time.
+        half = self.target.with_name(f"{self.target.name}.{os.getpid()}-{next(FILES)}.part")
         self.half = half.open("wb")
         self.left, self.digest = size, hashlib.md5(usedforsecurity=False)
         if not size:
