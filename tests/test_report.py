@@ -362,6 +362,7 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
         ({}, True),
         ({"model": {"name": "another/model"}}, False),
         ({"methods": {}}, False),
+        ({"train": {"precision": "fp32"}}, False),
     ],
 )
 def test_a_sweep_of_another_study_is_left_out_and_said_so(
@@ -378,8 +379,8 @@ def test_a_sweep_of_another_study_is_left_out_and_said_so(
         assert said == ""
     else:
         assert said == (
-            f"The sweep in {literal('metrics/scaling.json')} was of another model or other "
-            "methods, so what follows is predicted and not measured."
+            f"The sweep in {literal('metrics/scaling.json')} was of another model, other methods "
+            "or another way to compute, so what follows is predicted and not measured."
         )
         assert measured(found) == []
 

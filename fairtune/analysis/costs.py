@@ -16,6 +16,9 @@ from fairtune.analysis.quiet import counted
 from fairtune.core.params import Params
 from fairtune.runs.record import RunRecord, Runs
 
+EXECUTION = ("device", "precision", "kernels", "cuda_graphs")
+"""Of the training settings those that say how a step is computed."""
+
 
 def decided_by(study: Params) -> dict[str, Any]:
     """Return the settings that the cost of a step depends on, to tell whose a measurement is.
@@ -24,6 +27,7 @@ def decided_by(study: Params) -> dict[str, Any]:
     """
     return {
         "model": study.model.model_dump(mode="json"),
+        "train": study.train.model_dump(mode="json", include=set(EXECUTION)),
         "methods": {
             name: block.model_dump(mode="json", exclude={"learning_rate"}, exclude_none=True)
             for name, block in study.methods.items()

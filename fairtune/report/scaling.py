@@ -200,7 +200,8 @@ def _lacking(evidence: Evidence) -> str:
         return ""
     why = "No sweep over sizes was run"
     if evidence.other_sweep:
-        why = f"The sweep in {literal(SWEEP)} was of another model or other methods"
+        other = "another model, other methods or another way to compute"
+        why = f"The sweep in {literal(SWEEP)} was of {other}"
     return f"{why}, so what follows is predicted and not measured."
 
 
