@@ -132,7 +132,7 @@ class Dispatcher:
         """Return whether the nodes find a file in the cache that they share."""
         if task.shared_cache is None:
             return False
-        return Path(task.shared_cache, "files", "md5", blob.md5[:2], blob.md5[2:]).is_file()
+        return errand.cached(task.shared_cache, blob.md5).is_file()
 
     def listen(self, attempt: Attempt) -> bool:
         """Take in the next that a task tells; return whether it may tell more."""

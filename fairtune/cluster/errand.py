@@ -31,7 +31,9 @@ CHUNK_BYTES = 16 * 2**20
 POLL_SECONDS = 0.5
 CACHE = Path(".dvc/cache")
 RUNS = "runs"
-PREFIX, LOG = "fairtune-task-", ".log"
+PREFIX = "fairtune-task-"
+LOG = "dvc.log"
+"""In a task's folder: what the stage prints there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +108,8 @@ def _folder() -> Iterator[Path]:
     """
     top = Path(tempfile.gettempdir())
     for left in top.glob(f"{PREFIX}{os.getuid()}-*"):
-        process = left.name.removesuffix(LOG).rpartition("-")[2]
-        if owner.can_watch() and owner.parse(process) is None:
+        if owner.can_watch() and owner.parse(left.name.rpartition("-")[2]) is None:
             shutil.rmtree(left, ignore_errors=True)
-            left.with_name(left.name.removesuffix(LOG) + LOG).unlink(missing_ok=True)
     this = owner.find(os.getpid()) or owner.Process(os.getpid(), 0)
     folder = top / f"{PREFIX}{os.getuid()}-{this}"
     folder.mkdir(mode=0o700)
@@ -145,12 +145,17 @@ def _furnish(folder: Path, errand: Errand, read: Callable[[Blob], Iterator[bytes
             os.chdir(here)
 
 
+def cached(cache: str | Path, md5: str) -> Path:
+    """Return where DVC keeps a content in its cache."""
+    return Path(cache, "files", "md5", md5[:2], md5[2:])
+
+
 def _from_cache(blob: Blob, cache: str | None, target: Path) -> bool:
     """Copy a file out of a shared cache; return False where there is none, or not this file."""
     if cache is None:
         return False
     try:
-        shutil.copyfile(Path(cache, "files", "md5", blob.md5[:2], blob.md5[2:]), target)
+        shutil.copyfile(cached(cache, blob.md5), target)
     except FileNotFoundError:
         return False
     return True
@@ -166,33 +171,30 @@ def _reproduce(folder: Path, stage: str) -> Generator[Send, None, int]:
     this = owner.find(os.getpid())
     if this is not None:
         environment[owner.RUN] = str(this)
-    log = folder.with_name(folder.name + LOG)
-    try:
-        with log.open("w+b") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", "repro", "-s", stage],
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                preexec_fn=owner.end_with_parent,
-            )
-            try:
-                told = 0
-                over = False
-                while not over:
-                    over = process.poll() is not None
-                    told, text = _since(log, told)
-                    if text:
-                        yield "log", text
-                    if not over:
-                        time.sleep(POLL_SECONDS)
-            finally:
-                process.kill()
-                process.wait()
-    finally:
-        log.unlink(missing_ok=True)
+    log = folder / LOG
+    with log.open("w+b") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro", "-s", stage],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            preexec_fn=owner.end_with_parent,
+        )
+        try:
+            told = 0
+            over = False
+            while not over:
+                over = process.poll() is not None
+                told, text = _since(log, told)
+                if text:
+                    yield "log", text
+                if not over:
+                    time.sleep(POLL_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
     return process.returncode
 
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ruamel.yaml import YAML
 
-from fairtune.cluster.errand import CACHE, RUNS
+from fairtune.cluster.errand import CACHE, RUNS, cached
 from fairtune.core.paths import TRIALS
 
 READ_ONLY = 0o444
@@ -125,7 +125,7 @@ class Intake:
 
     def _whole(self, md5: str) -> None:
         """Check that the cache has an output, and where it is a folder, all of it."""
-        path = self.cache / "files" / "md5" / md5[:2] / md5[2:]
+        path = cached(self.cache, md5)
         if not path.exists():
             raise SpoiltError(f"its output {md5} did not come")
         if md5.endswith(".dir"):
