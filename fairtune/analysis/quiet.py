@@ -64,15 +64,11 @@ def set_apart(runs: Runs, rules: Compare) -> dict[str, list[Run]]:
 
 
 def _apart(run: Run) -> Run:
-    return dataclasses.replace(run, record=apart(run.record))
-
-
-def apart(record: RunRecord) -> RunRecord:
-    """Return a record whose costs do not count as devices of several kinds are allowed."""
+    record = run.record
     if record.device.busy:
-        return record
+        return run
     device = record.device.model_copy(update={"busy": MIXED})
-    return record.model_copy(update={"device": device})
+    return dataclasses.replace(run, record=record.model_copy(update={"device": device}))
 
 
 def is_mixed(runs: Runs) -> bool:

@@ -74,12 +74,7 @@ def figures(search: Search) -> dict[str, Any]:
         "chosen_score": round(choice.chosen.mean, 4),
         "chosen_collapsed": choice.chosen.collapsed or None,
         "chosen_loss": _finite(choice.chosen),
-        "lower_loss": None
-        if choice.lower_loss is None
-        else {
-            "rate": choice.lower_loss.rate,
-            "loss": _finite(choice.lower_loss),
-        },
+        "lower_loss": _lower_loss(choice),
         "within": [one.rate for one in choice.within],
         "edge": choice.edge,
         "tolerance_decades": round(tolerance(choice), 2),
@@ -103,6 +98,12 @@ def doubts(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
         for name, found in methods.items()
         if found["lower_loss"]
     ]
+
+
+def _lower_loss(choice: RateChoice) -> dict[str, float | None] | None:
+    """Return the rate by which the chosen may be too low, with its loss; None without one."""
+    lower = choice.lower_loss
+    return None if lower is None else {"rate": lower.rate, "loss": _finite(lower)}
 
 
 def _finite(one: RateScore) -> float | None:

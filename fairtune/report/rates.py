@@ -168,8 +168,8 @@ def too_low(found: Mapping[str, Any]) -> list[str]:
 
 def doubt(found: Mapping[str, Any] | None) -> str:
     """Return in one sentence whose rate may be too low; empty where nobody's is."""
-    names = [name for name, of in (found or {"methods": {}})["methods"].items()
-             if of.get("lower_loss")]  # fmt: skip
+    of_methods = found["methods"] if found else {}
+    names = [name for name, of in of_methods.items() if of.get("lower_loss")]
     if not names:
         return ""
     what = "learning rate" if len(names) == 1 else "learning rates"

@@ -8,15 +8,14 @@ from functools import partial
 from typing import get_args
 
 from fairtune.analysis.formats import NOT_MEASURED, number
-from fairtune.analysis.quiet import counted, mean, set_apart
+from fairtune.analysis.quiet import counted, mean
 from fairtune.core.params import Params
 from fairtune.report.latencies import COMMAND, FormServed, Served, Serving, read_serving
 from fairtune.report.quiet import whose
-from fairtune.report.study import Evidence
+from fairtune.report.study import Evidence, read_records
 from fairtune.report.tables import CRAMPED, Exhibit
 from fairtune.report.wording import NONE, capital, count, listing, literal, method, methods
 from fairtune.runs.record import RunRecord
-from fairtune.runs.store import read_runs
 
 FORMS: tuple[FormServed, ...] = get_args(FormServed)
 UNITS = {"latency_ms": "ms", "rows_per_second": "rows/s"}
@@ -196,12 +195,7 @@ def read_answers(study: Params) -> dict[str, Answer | None]:
         UserError: a run is missing, or the file of the measurements is not right.
     """
     found = read_serving()
-    return {
-        name: quickest([run.record for run in of_method], found)
-        for name, of_method in set_apart(
-            read_runs(list(study.methods), study.seeds), study.compare
-        ).items()
-    }
+    return {name: quickest(records, found) for name, records in read_records(study).items()}
 
 
 def said(evidence: Evidence) -> str:

@@ -104,6 +104,16 @@ def read_sweep() -> dict[str, Any]:
         raise UserError(f"{SWEEP}: not valid JSON; run `make scaling`, or delete it") from None
 
 
+def read_records(study: Params) -> dict[str, list[RunRecord]]:
+    """Read the record of each run, by method; where devices may differ, marked as without costs.
+
+    Raises:
+        UserError: a run is missing or is not right.
+    """
+    runs = set_apart(read_runs(list(study.methods), study.seeds), study.compare)
+    return {name: [run.record for run in of_method] for name, of_method in runs.items()}
+
+
 def is_of(sweep: Mapping[str, Any], study: Params) -> bool:
     """Return whether a sweep was run with the model and the methods of a study."""
     return bool(sweep.get("of") == decided_by(study))
@@ -130,12 +140,7 @@ def read(study: Params, *, factors: Path = FACTORS) -> Evidence:
         metrics=results.metrics,
         comparison=results.comparison,
         study=study,
-        records={
-            name: [run.record for run in of_method]
-            for name, of_method in set_apart(
-                read_runs(list(study.methods), study.seeds), study.compare
-            ).items()
-        },
+        records=read_records(study),
         subset=read_json(paths.SUBSET / paths.MANIFEST, made_by="subset"),
         encoded=read_json(paths.ENCODED / paths.MANIFEST, made_by="encode"),
         tables=tables | {"differences": results.comparison["differences"]},

@@ -98,9 +98,8 @@ def files(
 ) -> Iterator[tuple[Path, str, Any]]:
     """Yield each file, the stage that writes it, and what that would write."""
     content, tables = compare(runs, rules=rules, searches=searches)
-    for name, of_method in runs.items():
-        counting = set_apart({name: of_method}, rules)[name]
-        figures = metrics.metrics(counting, metric=rules.metric)
+    for name, of_method in set_apart(runs, rules).items():
+        figures = metrics.metrics(of_method, metric=rules.metric)
         yield paths.METRICS / f"{name}.json", f"score@{name}", figures
     yield paths.METRICS / "comparison.json", "compare", content
     for name, table in tables.items():
