@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fairtune.analysis.rates import choose, collapsed
+from fairtune.core.sections import RateRule
 from fairtune.runs.record import Run
 from fairtune.runs.search import Search, Trial
 
@@ -67,13 +68,14 @@ def make_search(
     steps: int = STEPS,
     extensions: int = 0,
     metric: str = "accuracy",
+    rule: RateRule = "lowest",
 ) -> Search:
     """Return a complete search, chosen by the rule."""
     trials = make_trials(right, seeds=seeds, epochs=epochs, steps=steps)
-    choice = choose(trials, metric)
+    choice = choose(trials, metric, rule)
     ends = (choice.tried[0].rate, choice.tried[-1].rate)
     return Search(
-        method=method, metric=metric, asked=ends, range=ends, extensions=extensions,
+        method=method, metric=metric, rule=rule, asked=ends, range=ends, extensions=extensions,
         trials_per_range=len(right), seeds=list(seeds), epochs=epochs, trials=trials,
         collapsed=sorted((trial.rate, trial.seed) for trial in trials if collapsed(trial)),
         best=choice.best.rate, standard_error=round(choice.standard_error, 6),

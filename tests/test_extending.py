@@ -90,6 +90,26 @@ def test_bests_within_their_ranges_cost_no_further_trial(
     assert all((one.extensions, one.on_edge) == (0, False) for one in found.values())
 
 
+@pytest.mark.parametrize(
+    ("rule", "losses", "place"),
+    [("lowest", "falling", 0), ("lowest_loss", "falling", 2), ("lowest_loss", "rising", 0)],
+)
+def test_the_study_s_rule_chooses_and_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rule: str, losses: str, place: int
+) -> None:
+    """All rates score alike, and their losses alone tell them apart."""
+
+    def alike(_: Asked, __: str, rate: float, seed: int, ___: int) -> Trial:
+        loss = rate if losses == "rising" else 1 - rate
+        return make_trial(rate, seed, right=180).model_copy(update={"loss": [loss]})
+
+    monkeypatch.setattr(Asked, "trial", alike)
+    found, _ = searched(monkeypatch, tmp_path, {}, rule=rule, extend=False)
+    for name, ends in RANGES.items():
+        assert found[name].learning_rate == grid.rates(*ends, 3)[place]
+        assert found[name].rule == rule
+
+
 def test_one_best_on_an_edge_extends_all_ranges_by_as_many_rates(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

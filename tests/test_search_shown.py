@@ -103,7 +103,9 @@ def test_the_figures_hold_every_score_and_what_the_rule_made_of_them() -> None:
     ids=["peak", "flat", "to one side", "with a gap"],
 )
 def test_the_tolerance_is_the_width_of_the_run_about_the_best(right: Right, decades: float) -> None:
-    assert tolerance(choose(make_search("a", right).trials, "accuracy")) == pytest.approx(decades)
+    assert tolerance(choose(make_search("a", right).trials, "accuracy", "lowest")) == pytest.approx(
+        decades
+    )
 
 
 # Budgets
@@ -375,7 +377,7 @@ def test_the_chart_has_every_rate_with_its_seeds_and_the_chosen_one(
         of_method = [record for record in records if record["method"] == name]
         used = [r["learning_rate"] for r in of_method if r["mark"] == "chosen"]
         assert used == [search.learning_rate]
-        choice = choose(search.trials, "accuracy")
+        choice = choose(search.trials, "accuracy", "lowest")
         for record, one in zip(of_method, choice.tried, strict=True):
             assert record["score"] == pytest.approx(one.mean, abs=1e-4)
             assert (record["low"], record["high"]) == (min(one.scores), max(one.scores))
@@ -450,6 +452,31 @@ def test_the_report_says_rule_budget_and_what_came_of_the_searches(runs: dict[st
     assert "| `full` | 1e-5 to 1e-3 | 1.58e-4 | 1.58e-4 | 1 of 6 | 0.0 | 12 | 2 | 4.00 |" in twin
     assert "| 6 | 92.5% (4.00) |" in twin
     assert "#cite(<breiman1984>)" in typst_source(values)
+
+
+def test_the_rule_is_that_of_the_searches_in_figures_chart_and_report(runs: dict[str, Any]) -> None:
+    """Three rates score alike; their losses fall, so that the rules take other ones."""
+    losses = {1e-4: [0.3], 1e-3: [0.2], 1e-2: [0.1]}
+    for rule, rate, said in (
+        ("lowest", 1e-4, "of the rates tried, the lowest whose mean validation accuracy after the "
+         "last epoch lies within one standard error of the best"),
+        ("lowest_loss", 1e-2, "of the rates tried whose mean validation accuracy after the last "
+         "epoch lies within one standard error of the best, that with the lowest mean validation "
+         "loss"),
+    ):  # fmt: skip
+        made = make_search("lora", FLAT)
+        trials = [one.model_copy(update={"loss": losses[one.rate]}) for one in made.trials]
+        changed = {"trials": trials, "rule": rule, "learning_rate": rate}
+        searches = {"lora": made.model_copy(update=changed)}
+        shown = figures(searches["lora"])
+        assert shown["chosen"] == rate
+        assert bool(shown["lower_loss"]) == (rule == "lowest")
+        lora = {"lora": runs["lora"]}
+        records = records_of(with_rates(lora, searches), searches)
+        assert [one["learning_rate"] for one in records if one["mark"] == "chosen"] == [rate]
+        values = context(evidence_of(lora, searches=searches))
+        assert f"stated beforehand: {said}" in " ".join(typst_source(values).split())
+        assert f"stated beforehand: {said}." in markdown(values)
 
 
 def test_unequal_budgets_are_told_and_not_called_equal(runs: dict[str, Any]) -> None:
@@ -570,4 +597,6 @@ def test_verdicts_at_neighbouring_rates_agree_in_number() -> None:
 
 
 def test_a_decade_is_a_factor_of_ten() -> None:
-    assert tolerance(choose(make_search("a", FLAT).trials, "accuracy")) == math.log10(1e-2 / 1e-4)
+    assert tolerance(choose(make_search("a", FLAT).trials, "accuracy", "lowest")) == math.log10(
+        1e-2 / 1e-4
+    )

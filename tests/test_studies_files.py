@@ -39,7 +39,7 @@ def test_a_study_is_complete_and_validates(path: Path) -> None:
     assert set(study.methods) == {"full", "lora", "qlora", "ia3"}
     written = document(path)
     # A study that leaves a key of training out would follow a default that changes one day.
-    for section in ("subset", "train", "compare", "report"):
+    for section in ("subset", "train", "search", "compare", "report"):
         assert set(written[section]) == set(
             params.Params.model_fields[section].annotation.model_fields
         )
@@ -76,7 +76,7 @@ def test_the_embedded_study_s_rates_are_those_that_its_search_chooses() -> None:
     for name, method in study.methods.items():
         path = ROOT / f"studies/embedded-search/{name}.json"
         found = parse_search(json.loads(path.read_text()), path=path)
-        assert method.rate == choose(found.trials, study.compare.metric).chosen.rate
+        assert method.rate == choose(found.trials, study.compare.metric, "lowest").chosen.rate
         assert found.learning_rate == method.rate
         # It is the search that the preset beside it asks for.
         ranges = asked.method(name).searched

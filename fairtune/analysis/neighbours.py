@@ -25,7 +25,7 @@ def near(search: Search, metric: str) -> list[RateScore]:
         search: of one method.
         metric: what the scores are to be; the choice itself went by that of the search.
     """
-    chosen = choose(search.trials, search.metric).chosen.rate
+    chosen = choose(search.trials, search.metric, search.rule).chosen.rate
     tried = summed(search.trials, metric)
     place = next(n for n, one in enumerate(tried) if one.rate == chosen)
     return [tried[place], *tried[max(place - 1, 0) : place], *tried[place + 1 : place + 2]]

@@ -2,9 +2,10 @@
 
 Among the rates whose mean score on the validation rows is within one standard error of the best the
 lowest wins (the one-standard-error rule: Breiman, Friedman, Olshen and Stone 1984, Classification
-and Regression Trees, sec. 3.4.3). A trial that collapsed counts with the score that it has. A few
-hundred validation rows may not show that the lowest has not learned enough; the loss, which is
-finer, then says so (`RateChoice.lower_loss`).
+and Regression Trees, sec. 3.4.3), or by the rule `lowest_loss` that of the lowest validation loss.
+A trial that collapsed counts with the score that it has. A few hundred validation rows may not show
+that the lowest has not learned enough; the loss, which is finer, then says so
+(`RateChoice.lower_loss`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from scipy import stats
 
 from fairtune.analysis.failures import LEARNED_ALPHA, learned_p_of
 from fairtune.analysis.scores import SCORES
+from fairtune.core.sections import RateRule
 from fairtune.runs.search import Trial
 
 
@@ -149,12 +151,14 @@ def summed(trials: Sequence[Trial], metric: str) -> list[RateScore]:
     ]
 
 
-def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
+def choose(trials: Sequence[Trial], metric: str, rule: RateRule) -> RateChoice:
     """Return the rate that the rule takes.
 
     Args:
         trials: of one method, each rate with the same seeds.
         metric: the score to go by.
+        rule: of the rates within one standard error of the best `lowest` takes the lowest,
+            `lowest_loss` that whose mean validation loss is lowest, of equal ones the lowest.
 
     Raises:
         ValueError: there is no trial, or the rates have not all the same seeds.
@@ -163,5 +167,6 @@ def choose(trials: Sequence[Trial], metric: str) -> RateChoice:
     # Of equally good rates the lowest.
     best = max(tried, key=lambda one: (round(one.mean, 9), -one.rate))
     error = standard_error(tried)
-    chosen = next(one for one in tried if best.mean - one.mean <= error)
+    within = [one for one in tried if best.mean - one.mean <= error]
+    chosen = within[0] if rule == "lowest" else min(within, key=lambda one: one.loss)
     return RateChoice(tried=tried, best=best, standard_error=error, chosen=chosen)

@@ -40,6 +40,7 @@ def summary(
     differing = unequal(searched, given)
     return {
         "metric": next(iter(searched.values())).metric,
+        "rule": next(iter(searched.values())).rule,
         "equal_budget": not differing,
         # No empty list here and below: `dvc plots` looks for records in every list of the file.
         "unequal": differing or None,
@@ -55,7 +56,7 @@ def figures(search: Search) -> dict[str, Any]:
     Rates are keys of mappings, the lowest first; scores and shares lie between 0 and 1, times are
     in seconds, and what is expected of n rates has the seconds that these take.
     """
-    choice = choose(search.trials, search.metric)
+    choice = choose(search.trials, search.metric, search.rule)
     seeds = sorted({trial.seed for trial in search.trials})
     return {
         "asked": list(search.asked),

@@ -72,7 +72,7 @@ def records(compared: Compared) -> list[Record]:
 
 
 def _tried(search: Search) -> list[Record]:
-    choice = choose(search.trials, search.metric)
+    choice = choose(search.trials, search.metric, search.rule)
     best = choice.best.mean
     return [
         {

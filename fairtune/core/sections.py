@@ -143,6 +143,9 @@ class Train(Section):
     """Train although another process uses the GPU; the run record then says so."""
 
 
+RateRule = Literal["lowest", "lowest_loss"]
+
+
 class Search(Section):
     """What all methods share whose learning rate is searched."""
 
@@ -155,6 +158,9 @@ class Search(Section):
     """Passes over the training rows in a trial; null takes those of the study."""
     extend: bool = True
     """Where a best rate lies on an edge, extend the ranges of all methods, twice at most."""
+    rule: RateRule = "lowest"
+    """Which rate is taken of those within one standard error of the best: the lowest, or that of
+    the lowest validation loss, which tells rates apart that a few hundred rows' scores cannot."""
 
     @field_validator("seeds")
     @classmethod

@@ -61,7 +61,8 @@ def searched(study: Params) -> dict[str, Search]:
 
 def chosen(study: Params, parts: list[Trials]) -> RateChoice:
     """Return the choice among all trials of a method so far."""
-    return choose([trial for part in parts for trial in part.trials], study.compare.metric)
+    trials = [trial for part in parts for trial in part.trials]
+    return choose(trials, study.compare.metric, study.search.rule)
 
 
 def extended(
@@ -111,6 +112,7 @@ def summed(
     return Search(
         method=name,
         metric=study.compare.metric,
+        rule=study.search.rule,
         asked=parts[0].asked,
         range=(choice.tried[0].rate, choice.tried[-1].rate),
         extensions=rounds,

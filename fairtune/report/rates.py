@@ -14,17 +14,23 @@ TIMES = ("", "once", "twice")
 NAMED = 3
 """Verdicts that neighbouring rates overturn which are named one by one."""
 GIVEN = "Learning rates were given by the study and not searched."
+RULES = {
+    "lowest": "of the rates tried, the lowest whose mean {} after the last epoch lies within one "
+    "standard error of the best",
+    "lowest_loss": "of the rates tried whose mean {} after the last epoch lies within one standard "
+    "error of the best, that with the lowest mean validation loss",
+}
 
 
 def rates(evidence: Evidence) -> dict[str, Any]:
     """Return what the templates say of learning rates.
 
     searched: the subject and verb of the sentence on the rule, empty where no method searched;
-    score: what the rule went by; sentences: what came of it; caption: of the chart.
+    rule: which rate was taken; sentences: what came of it; caption: of the chart.
     """
     found = evidence.search
     if found is None:
-        return {"searched": "", "score": "", "sentences": [GIVEN], "caption": caption(evidence)}
+        return {"searched": "", "rule": "", "sentences": [GIVEN], "caption": caption(evidence)}
     names = list(found["methods"])
     several = len(names) > 1
     subject = f"The learning {'rates' if several else 'rate'} of {methods(names)}"
@@ -32,7 +38,7 @@ def rates(evidence: Evidence) -> dict[str, Any]:
             *too_low(found)]  # fmt: skip
     return {
         "searched": f"{subject} {'were' if several else 'was'} searched",
-        "score": f"validation {evidence.search_score}",
+        "rule": RULES[found["rule"]].format(f"validation {evidence.search_score}"),
         "sentences": [one for one in [*said, neighbours(evidence)] if one],
         "caption": caption(evidence),
     }

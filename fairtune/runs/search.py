@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json
 from fairtune.core.paths import SEARCH_FILE, run_folder_of
+from fairtune.core.sections import RateRule
 from fairtune.runs.part import Part
 
 SCHEMA = 1
@@ -70,6 +71,8 @@ class Search(Part):
     method: str
     metric: str
     """The score that the rule went by, on validation rows, after the last epoch."""
+    rule: RateRule = "lowest"
+    """What is taken of the rates within one standard error of the best."""
     asked: tuple[float, float]
     """The range that the method asked for."""
     range: tuple[float, float]
@@ -88,7 +91,7 @@ class Search(Part):
     standard_error: float
     """Of a rate's mean score over the seeds."""
     learning_rate: float
-    """The lowest rate whose mean score is within one standard error of the best: the one chosen."""
+    """The rate that the rule takes of those within one standard error of the best."""
     on_edge: bool
     """Whether the best still lies on an edge of the range."""
     seconds: float

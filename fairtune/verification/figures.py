@@ -80,7 +80,7 @@ def of_searches(runs: Runs, searches: Mapping[str, Search]) -> Iterator[Mismatch
 
 def _of_search(name: str, search: Search) -> Iterator[Mismatch]:
     """Yield what a search says of its trials that does not follow from them."""
-    choice = rates.choose(search.trials, search.metric)
+    choice = rates.choose(search.trials, search.metric, search.rule)
     expected = {
         "best": choice.best.rate,
         "standard_error": round(choice.standard_error, 6),
