@@ -28,9 +28,10 @@ from fairtune.report.scaling import (
     execution,
     measured,
     predicted,
-    sweep_rows,
 )
+from fairtune.report.sizes import sweep_rows
 from fairtune.report.study import SWEEP, Evidence, read, read_sweep
+from fairtune.report.tables import sweep
 from fairtune.report.techniques import techniques
 from fairtune.report.wording import NONE, literal
 from tests.reports import evidence_of, make_evidence, make_sweep, write_study
@@ -348,12 +349,47 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     found = make_evidence(methods=("full", "lora"), scaling={"points": points})
     assert measured(found) == [
         "From 4 to 16 rows in a batch, time grows by a factor of `full` 3.0, and memory by `full` "
-        f"2.5. Some points of `full` were not measured ({literal('out of memory')})."
+        f"2.5. Not every number of rows in a batch was measured for `full` ({literal('out of memory')})."
     ]
     ended = make_evidence(scaling={"points": points, "complete": False})
     assert measured(ended)[-1] == "The sweep was ended before it had measured all its points."
     assert measured(make_evidence()) == []
     assert set(predicted(make_evidence(), SHAPES[-1])) == set(METHODS)
+
+
+def test_growth_is_told_of_the_values_that_each_method_was_measured_at() -> None:
+    held = "processes [7] held 1742 MiB of the GPU at the start"
+    points = [
+        {"axis": "rows", "method": name, "value": value, "seconds": seconds, "note": note,
+         "memory_mib": None if seconds is None else 100.0}
+        for name, value, seconds, note in (
+            ("full", 512, 0.5, ""), ("full", 2048, 2.0, ""), ("full", 8192, 8.0, ""),
+            ("lora", 512, 0.5, ""), ("lora", 2048, 1.0, ""), ("lora", 8192, None, held),
+        )
+    ] + [
+        {"axis": "max_length", "method": "full", "value": 128, "seconds": None, "note": held,
+         "memory_mib": None},
+        {"axis": "max_length", "method": "lora", "value": 128, "seconds": None,
+         "note": "out of memory", "memory_mib": None},
+    ]  # fmt: skip
+    found = make_evidence(methods=("full", "lora"), scaling={"points": points})
+    rows, texts = measured(found)
+    assert "From 512 to 8,192 training rows, time grows by a factor of `full` 16.0, and" in rows
+    assert "From 512 to 2,048 training rows, time grows by a factor of `lora` 2.0, and" in rows
+    assert rows.endswith(
+        f"Not every number of training rows was measured for `lora` ({literal(held)})."
+    )
+    # Where nothing was measured, that is said as well.
+    assert texts == (
+        "Not every number of tokens in a text was measured for `full` and `lora` "
+        f"({literal(held)}; {literal('out of memory')})."
+    )
+    cells = {(row[0], row[1]): row[2:] for row in sweep_rows(found)}
+    assert cells["training rows", "8,192"] == ["8.00 s, 100 MiB", "n/a (1)"]
+    assert cells["tokens in a text", "128"] == ["n/a (1)", literal("out of memory")]
+    table = sweep(found)
+    assert table is not None
+    assert table.note.endswith(f"peak memory. Not measured: (1) {literal(held)}.")
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,10 @@ from fairtune.core.params import Model, Params
 from fairtune.scaling import encoders, isolation, prediction
 from fairtune.scaling import sweep as sweeping
 from fairtune.scaling.grid import BASE, MODEL_SIZE, Point, points
-from fairtune.scaling.isolation import OUT_OF_MEMORY, Isolation, MeasureError
+from fairtune.scaling.isolation import OUT_OF_MEMORY, BusyError, Isolation, MeasureError
 from fairtune.scaling.point import OWN, Cost, Encoder, Machine, Size
 from fairtune.scaling.summary import summary
+from fairtune.scaling.sweep import PATIENCE, PAUSE, Sweep
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +68,7 @@ def fail(kind: str) -> None:
         "cuda": torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         "host": RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
         "other": MeasureError("the loss became nan\nat step 3"),
+        "busy": BusyError("processes [7] held 9 MiB of the GPU at the start"),
         "mistake": UserError("methods.lora.r: 'x' is not right"),
         "barred": RuntimeError("Cannot re-initialize CUDA in forked subprocess. To use CUDA ..."),
     }
@@ -190,6 +192,7 @@ def test_a_mistake_stops_the_sweep_in_one_line(study: Params) -> None:
         ("wrapped", ("note", OUT_OF_MEMORY)),
         ("other", ("note", "the loss became nan")),
         ("mistake", ("mistake", "methods.lora.r: 'x' is not right")),
+        ("busy", ("busy", "processes [7] held 9 MiB of the GPU at the start")),
     ],
 )
 def test_what_fails_in_a_process_comes_back_in_a_line(
@@ -328,6 +331,39 @@ def test_the_summary_holds_what_was_measured_and_predicted_at_each_point() -> No
 def test_nothing_is_predicted_from_a_single_load() -> None:
     assert prediction.fit([5.0, 5.0], [1.0, 1.0], [3.0, 4.0]) is None
     assert prediction.predicted(5.0, 1.0, None) is None
+
+
+@pytest.mark.parametrize(
+    ("busy", "notes", "slept"),
+    [(2, set(), 2 * PAUSE), (10**6, {"held by another"}, PATIENCE)],
+    ids=["for a while", "for good"],
+)
+def test_a_sweep_waits_for_a_gpu_that_others_use_but_not_for_ever(
+    study: Params, tmp_path: Path, busy: int, notes: set[str], slept: float
+) -> None:
+    """The patience is that of the whole sweep: where the GPU stays taken, no point waits anew."""
+
+    class Taken(Isolation):
+        looks = 0
+
+        def call(self, *_: Any, **__: Any) -> tuple[str, Any]:
+            Taken.looks += 1
+            if Taken.looks <= busy:
+                return "busy", "held by another"
+            return "done", cost(memory=100.0)
+
+    waited: list[float] = []
+    lines: list[str] = []
+    machine = Machine(type="cuda", name="a GPU", precision="bf16", encoders=[OWN_ENCODER])
+    made = Sweep(
+        study=study, machine=machine, isolation=Taken(), folder=tmp_path, tell=lines.append,
+        limit=1.0, keep=lambda _: None, sleep=waited.append,
+    )  # fmt: skip
+    places = list(points([OWN_ENCODER], on_gpu=True))
+    made.run(places)
+    assert sum(waited) == slept
+    assert {one["note"] for one in summary(machine, places, made.known)["points"]} - {""} == notes
+    assert lines.count("scaling: waits for the GPU: held by another") == len(waited)
 
 
 def test_each_size_is_measured_once_and_told_in_one_line(

@@ -13,8 +13,6 @@ from fairtune.report.wording import NONE, listing, literal, method, methods
 from fairtune.runs.breakdown import Breakdown
 
 GIB = 1024
-SHORT = 0.1
-"""Seconds below which a time is printed in milliseconds."""
 AXES = {
     "rows": "training rows",
     "max_length": "tokens in a text",
@@ -92,9 +90,8 @@ def measured(evidence: Evidence) -> list[str]:
 
 def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Return by how much time and memory grow from the least to the largest value of one axis."""
-    times, memories = [], []
+    grown: dict[tuple[float, float], list[tuple[str, float, float]]] = {}
     failed: list[dict[str, Any]] = []
-    ends: list[float] = []
     for name in names:
         mine = sorted(
             (p for p in points if p["axis"] == axis and p["method"] == name),
@@ -104,30 +101,32 @@ def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
         failed += [p for p in mine if p["seconds"] is None]
         if len(done) < 2:
             continue
-        ends = [done[0]["value"], done[-1]["value"]]
-        times.append(f"{method(name)} {number(done[-1]['seconds'] / done[0]['seconds'], digits=1)}")
-        ratio = done[-1]["memory_mib"] / done[0]["memory_mib"]
-        memories.append(f"{method(name)} {number(ratio, digits=1)}")
-    if not times:
-        return ""
-    said = (
-        f"From {_value(ends[0])} to {_value(ends[1])} {AXES[axis]}, time grows by a factor of "
-        f"{listing(times)}, and memory by {listing(memories)}."
-    )
-    return f"{said} {_lacks(failed)}".strip()
+        first, last = done[0], done[-1]
+        time, memory = (last[of] / first[of] for of in ("seconds", "memory_mib"))
+        grown.setdefault((first["value"], last["value"]), []).append((name, time, memory))
+    # A method of which a point lacks has other ends, and its factors are of those.
+    said = [
+        f"From {value(low)} to {value(high)} {AXES[axis]}, time grows by a factor of "
+        f"{listing(f'{method(name)} {number(time, digits=1)}' for name, time, _ in found)}, and "
+        f"memory by {listing(f'{method(name)} {number(of, digits=1)}' for name, _, of in found)}."
+        for (low, high), found in grown.items()
+    ]
+    return " ".join([*said, *_lacks(failed, AXES[axis])])
 
 
-def _lacks(failed: Sequence[dict[str, Any]]) -> str:
-    """Return which points of an axis could not be measured, and why."""
+def _lacks(failed: Sequence[dict[str, Any]], varied: str) -> list[str]:
+    """Return which points of an axis could not be measured, and why: a sentence, or none."""
     names = list(dict.fromkeys(point["method"] for point in failed))
     notes = list(dict.fromkeys(literal(point["note"]) for point in failed))
-    return (
-        f"Some points of {methods(names)} were not measured ({'; '.join(notes)})." if names else ""
-    )
+    if not names:
+        return []
+    why = "; ".join(notes)
+    return [f"Not every number of {varied} was measured for {methods(names)} ({why})."]
 
 
-def _value(value: float) -> str:
-    return number(value, digits=0 if float(value).is_integer() else 1)
+def value(of: float) -> str:
+    """Return a value of an axis."""
+    return number(of, digits=0 if float(of).is_integer() else 1)
 
 
 def agreement(evidence: Evidence) -> list[str]:
@@ -203,33 +202,3 @@ def _lacking(evidence: Evidence) -> str:
         other = "another model, other methods or another way to compute"
         why = f"The sweep in {literal(SWEEP)} was of {other}"
     return f"{why}, so what follows is predicted and not measured."
-
-
-def sweep_rows(evidence: Evidence) -> list[list[str]]:
-    """Return a row a point of the sweep: what was varied, its value, seconds and MiB by method."""
-    points = (evidence.scaling or {}).get("points", [])
-    keys = list(dict.fromkeys((p["axis"], p["value"]) for p in points))
-    known = {(p["axis"], p["value"], p["method"]): p for p in points}
-    rows = []
-    for axis, value in keys:
-        cells = []
-        for name in evidence.names:
-            point = known.get((axis, value, name))
-            if point is None:
-                cells.append(NONE)
-            elif point["seconds"] is None:
-                cells.append(literal(point["note"]))
-            else:
-                cells.append(_measured(point))
-        rows.append([AXES.get(axis, axis), _value(value), *cells])
-    return rows
-
-
-def _measured(point: dict[str, Any]) -> str:
-    """Return a point's time and memory, and in brackets the memory that was predicted."""
-    seconds = point["seconds"]
-    short = seconds < SHORT
-    time = f"{number(1000 * seconds, digits=1)} ms" if short else f"{number(seconds, digits=2)} s"
-    guess = point.get("predicted_mib")
-    beside = "" if guess is None else f" ({number(guess)})"
-    return f"{time}, {number(point['memory_mib'])}{beside} MiB"

@@ -13,7 +13,8 @@ from fairtune.analysis.metrics import Metric, hundredths, table
 from fairtune.report import failures, quiet
 from fairtune.report.projection import SHAPES
 from fairtune.report.results import Pair, Results
-from fairtune.report.scaling import prediction_rows, sweep_rows
+from fairtune.report.scaling import prediction_rows
+from fairtune.report.sizes import gaps_note, sweep_rows
 from fairtune.report.study import Evidence
 from fairtune.report.techniques import titles
 from fairtune.report.wording import NONE, capital, method, plain, setting
@@ -225,12 +226,14 @@ def sweep(evidence: Evidence) -> Exhibit | None:
     rows = sweep_rows(evidence)
     if not rows:
         return None
+    predicted = any(one.get("predicted_mib") for one in (evidence.scaling or {})["points"])
+    guess = ", and in brackets what was predicted of it" if predicted else ""
     return Exhibit(
         label="sweep",
         caption="Time and peak memory over four quantities, as measured",
         header=["Varied", "Value", *(method(name) for name in evidence.names)],
         rows=rows,
         note="The time of all steps of one pass for the rows, of one step for the others; peak "
-        "memory, and in brackets what was predicted of it.",
+        f"memory{guess}.{gaps_note(evidence)}",
         wide=True,
     )

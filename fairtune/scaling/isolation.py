@@ -31,6 +31,10 @@ class MeasureError(RuntimeError):
     """The point cannot be measured, and the parameters are not at fault."""
 
 
+class BusyError(MeasureError):
+    """Another process uses the device: the point can be measured when that has ended."""
+
+
 def _call(module: str, function: str, keywords: dict[str, Any], pipe: Connection) -> None:
     """Run one function of a module and send back what it returns, or the error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
@@ -47,7 +51,7 @@ def _call(module: str, function: str, keywords: dict[str, Any], pipe: Connection
 
 
 def _reason(error: Exception) -> tuple[str, str]:
-    """Return what an error is to the sweep: barred, a note or a mistake, and its line."""
+    """Return what an error is to the sweep: barred, busy, a note or a mistake, and its line."""
     if is_out_of_memory(error):
         return "note", OUT_OF_MEMORY
     said = " ".join(str(link).lower() for link in chain(error))
@@ -55,6 +59,8 @@ def _reason(error: Exception) -> tuple[str, str]:
         return "barred", one_line(error)[:LONGEST_NOTE]
     if isinstance(error, UserError):
         return "mistake", str(error)
+    if isinstance(error, BusyError):
+        return "busy", one_line(error)[:LONGEST_NOTE]
     return "note", one_line(error)[:LONGEST_NOTE]
 
 
@@ -79,8 +85,9 @@ class Isolation:
             keywords: what it is called with.
 
         Returns:
-            `done` with the result, `mistake` with a UserError's text, or `note` with the reason:
-            also where the system ended the process, or the limit did.
+            `done` with the result, `mistake` with a UserError's text, `busy` where another process
+            uses the device, or `note` with the reason: also where the system ended the process, or
+            the limit did.
         """
         try:
             kind, content = self._once(module, function, limit, keywords)

@@ -24,7 +24,7 @@ from fairtune.models.adapters import work_after_step  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.runs.token_cache import Encoded  # noqa: E402
 from fairtune.scaling.encoders import CLASSES, SEED, encoders  # noqa: E402
-from fairtune.scaling.isolation import MeasureError  # noqa: E402
+from fairtune.scaling.isolation import BusyError, MeasureError  # noqa: E402
 from fairtune.scaling.point import OWN, Cost, Machine, Size  # noqa: E402
 from fairtune.training.batches import batches_of  # noqa: E402
 from fairtune.training.loop import Trained, train_model  # noqa: E402
@@ -72,6 +72,7 @@ def measure(study: Params, method: Method, *, name: str, size: Size, folder: Pat
 
     Raises:
         UserError: the parameters are not right.
+        BusyError: another process uses the GPU.
         MeasureError: the training failed.
     """
     tempfile.tempdir = str(folder)
@@ -85,7 +86,7 @@ def measure(study: Params, method: Method, *, name: str, size: Size, folder: Pat
     )  # fmt: skip
     base = look_at_gpu(train)
     if base.busy and not study.train.allow_busy_gpu:
-        raise MeasureError(base.busy)
+        raise BusyError(base.busy)
     chosen = choose(train)
     # A point tells no energy, and is not to wait for the idle power.
     meter = Meter(device=chosen, base=dataclasses.replace(base, joules=None))

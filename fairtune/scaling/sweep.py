@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from fairtune.scaling.summary import Outcome, summary
 PROBE, ENCODERS = "fairtune.scaling.probe", "fairtune.scaling.encoders"
 LIMIT = 90.0
 """Seconds that a point may take, the loading of its model included."""
+PATIENCE, PAUSE = 300.0, 5.0
+"""Seconds that a whole sweep waits for a GPU that others use, and between two looks at it."""
 
 Report = Callable[[str], None]
 Keep = Callable[[dict[str, Any]], None]
@@ -39,6 +42,9 @@ class Sweep:
     limit: float
     keep: Keep
     """Takes what is known after each size, so that nothing is lost if the sweep is ended."""
+    patience: float = PATIENCE
+    """Seconds that the rest of the sweep may wait for a GPU that others use."""
+    sleep: Callable[[float], None] = time.sleep
     known: dict[tuple[Size, str], Outcome] = field(default_factory=dict)
 
     def run(self, places: Sequence[Point]) -> None:
@@ -77,14 +83,25 @@ class Sweep:
         return None if outcome[0] == "done" else ("note", outcome[1])
 
     def _measure(self, size: Size, name: str, method: Method) -> Outcome:
-        kind, content = self.isolation.call(
-            PROBE, "measure", limit=self.limit, study=self.study, method=method, name=name,
-            size=size, folder=self.folder / size.encoder,
-        )  # fmt: skip
+        kind, content = self._once(size, name, method)
+        # A notebook or another study may hold the GPU for a while, and a gap would stay for good.
+        while kind == "busy" and self.patience > 0:
+            self.tell(f"scaling: waits for the GPU: {content}")
+            self.sleep(PAUSE)
+            self.patience -= PAUSE
+            kind, content = self._once(size, name, method)
+        if kind == "busy":
+            kind = "note"
         # A block may fit the study's own family of encoders alone.
         if kind == "mistake" and size.encoder == OWN:
             raise UserError(content)
         return ("note", content[:LONGEST_NOTE]) if kind == "mistake" else (kind, content)
+
+    def _once(self, size: Size, name: str, method: Method) -> Outcome:
+        return self.isolation.call(
+            PROBE, "measure", limit=self.limit, study=self.study, method=method, name=name,
+            size=size, folder=self.folder / size.encoder,
+        )  # fmt: skip
 
 
 def _told(outcome: Outcome) -> str:

@@ -145,7 +145,7 @@ class Pool:
             if one.alone:
                 raise UserError(
                     f"{self.label}: {OUT_OF_MEMORY}, although a trial ran alone; lower "
-                    "train.batch_size or encode.max_length"
+                    "train.batch_size or encode.max_length, or end what else takes the memory"
                 )
             self.limit = self.most = max(1, len(self.running))
             return one.item
