@@ -91,7 +91,8 @@ parallel: setup ## run the stale trainings at once, one on each GPU, then the re
 cluster: setup ## run the stale trainings on a Ray cluster (ADDRESS=auto), or at once on this host
 	@$(BIN)/python -m pip install --quiet -r requirements-cluster.txt
 	@$(BIN)/python -m fairtune.check
-	@$(BIN)/python -m fairtune.cluster $(if $(ADDRESS),--address $(ADDRESS))
+	@$(BIN)/python -m fairtune.cluster $(if $(ADDRESS),--address $(ADDRESS)) \
+	  $(if $(REMOTE),--remote $(REMOTE))
 	@$(BIN)/python -m fairtune.registry
 
 .PHONY: verify

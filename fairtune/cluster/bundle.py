@@ -15,10 +15,11 @@ from dvc.stage.cache import RunCacheNotFoundError
 from dvc.stage.serialize import to_single_stage_lockfile
 
 from fairtune.cluster.errand import CHUNK_BYTES, Blob, Errand
+from fairtune.cluster.remote import Remote
 from fairtune.core.errors import UserError
 from fairtune.core.params import Params
 from fairtune.core.paths import MODEL, TRIALS
-from fairtune.core.sources import local_path
+from fairtune.core.sources import PACKAGE, local_path
 
 CODE = ("fairtune", "stages")
 """Folders of the code; a stage's dependencies under them travel with it."""
@@ -41,16 +42,25 @@ class Bundler:
 
     study: Params
     shared_cache: str | None
+    remote: Remote | None
     digests: dict[tuple[str, int, int], str] = field(default_factory=dict)
 
     def errands(self, stages: Sequence[str]) -> list[Errand]:
         """Return the errand of each stage, in the order given.
 
+        Where a remote is to hold what they need, it does so now.
+
         Raises:
-            UserError: a dependency is missing.
+            UserError: a dependency is missing, or the remote did not take it.
         """
         with Repo() as repo:
-            return [self._errand(repo, stage) for stage in stages]
+            made = [self._errand(repo, stage) for stage in stages]
+        if self.remote is not None:
+            blobs = [blob for errand in made for blob in (*errand.blobs, *errand.model)]
+            sent = self.remote.push({blob.md5: blob.path for blob in blobs})
+            print(f"cluster: {sent / 2**20:.1f} MiB of inputs went to DVC's remote "
+                  f"'{self.remote.name}', which lacked them")  # fmt: skip
+        return made
 
     def _errand(self, repo: Repo, name: str) -> Errand:
         stage = repo.stage.load_one(name=name)
@@ -69,6 +79,7 @@ class Bundler:
             model=self._model(),
             links_model=MODEL.is_symlink(),
             shared_cache=self.shared_cache,
+            remote=self.remote,
             locked={key: locked[key] for key in ("cmd", "deps", "params") if key in locked},
         )
 
@@ -113,19 +124,37 @@ def chunks(blob: Blob) -> Iterator[bytes]:
             yield chunk
 
 
-def restored(stages: Sequence[str]) -> list[str]:
+def restored(stages: Sequence[str], remote: Remote | None = None) -> list[str]:
     """Put back what DVC's run cache holds of some stages, and return those that it has not.
 
     What a driver had received when it was ended is found here. All that is found goes into
     `dvc.lock` at once: `dvc repro` writes the whole file anew for each stage that it restores,
     which takes a thousand of them hours.
+
+    Args:
+        stages: their names.
+        remote: has the outputs that are not in the cache here.
+
+    Raises:
+        RemoteError: the remote does not answer; what is here is put back.
     """
+    with Repo() as repo:
+        missing = _restored(repo, stages)
+    if missing and remote:
+        # DVC takes a remote that does not answer for one that has nothing.
+        remote.reach()
+        with remote.asked(), remote.repository() as repo:
+            missing = _restored(repo, missing, pull=True)
+    return missing
+
+
+def _restored(repo: Repo, stages: Sequence[str], *, pull: bool = False) -> list[str]:
     missing, found = [], []
-    with Repo() as repo, repo.lock:
+    with repo.lock:
         for name in stages:
             stage = repo.stage.load_one(name=name)
             try:
-                repo.stage_cache.restore(stage)
+                repo.stage_cache.restore(stage, pull=pull)
             except (RunCacheNotFoundError, DependencyDoesNotExistError):
                 missing.append(name)
                 continue
@@ -134,3 +163,18 @@ def restored(stages: Sequence[str]) -> list[str]:
         if found:
             found[0].dvcfile.dump_stages(found, update_pipeline=False)
     return missing
+
+
+def own_model(study: Params) -> str | None:
+    """Return the path of a model that each node must have for itself; None where it is sent."""
+    name = study.model.name
+    path = local_path(name, key="model.name")
+    if path is None or name.startswith(PACKAGE) or within(path, name):
+        return None
+    return str(path)
+
+
+def cache_folder() -> Path:
+    """Return the folder of DVC's cache."""
+    with Repo() as repo:
+        return Path(repo.cache.legacy.path).absolute()

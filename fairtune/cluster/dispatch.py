@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 from fairtune.cluster import bundle, errand, stages
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, OtherInputsError, SpoiltError
+from fairtune.cluster.remote import RemoteError
 from fairtune.cluster.view import View
 from fairtune.core.disk import WORDS as DISK_WORDS
 from fairtune.core.errors import one_line
@@ -76,7 +77,9 @@ class Dispatcher:
     """The nodes on which a stage has failed."""
     failures: dict[str, str] = field(default_factory=dict)
     received: int = 0
-    """Bytes."""
+    """Bytes that came through Ray."""
+    fetched: int = 0
+    """Bytes that came from a DVC remote."""
 
     def run(self, tasks: Sequence[Errand]) -> dict[str, str]:
         """Run all; return what became of those that failed: stage -> reason."""
@@ -117,11 +120,13 @@ class Dispatcher:
         mode = "wb" if number == 1 else "ab"
         with (LOGS / f"{task.stage}.log").open(mode):
             pass
-        intake = Intake(cache=self.cache, locked=task.locked)
+        intake = Intake(cache=self.cache, locked=task.locked, whole=task.remote is None)
         return Attempt(task=task, number=number, stream=stream, intake=intake)
 
     def contents(self, task: Errand) -> dict[str, list[Any]]:
         """Return where Ray holds what the errand needs, having put there what it does not hold."""
+        if task.remote is not None:
+            return {}
         for blob in [*task.blobs, *task.model]:
             if blob.md5 not in self.parts and not self._shared(task, blob):
                 self.parts[blob.md5] = [ray.put(part) for part in bundle.chunks(blob)]
@@ -173,6 +178,26 @@ class Dispatcher:
         elif kind == "done":
             attempt.seconds = content
 
+    def fetch(self, attempt: Attempt) -> None:
+        """Fetch the outputs of a task that is done, while others run.
+
+        Where that fails, nothing is lost: they are fetched once more in the end, or by the next
+        call, as DVC's run cache has the task's entry.
+        """
+        if attempt.task.remote is None:
+            return
+        try:
+            self.fetched += attempt.task.remote.fetch(attempt.intake.outs)
+        except RemoteError as error:
+            self.view.say(f"{attempt.task.stage}: its outputs could not be fetched yet: {error}")
+
+    def came(self) -> str:
+        """Return in words how much came, and on which way."""
+        through = f"{self.received / 2**20:.1f} MiB"
+        if self.fetched:
+            through += f" through Ray, {self.fetched / 2**20:.1f} MiB from DVC's remote"
+        return through
+
     def reason(self, stage: str, content: Any) -> tuple[str, bool]:
         """Return why a stage failed, and whether it would fail anywhere."""
         if isinstance(content, str):
@@ -189,6 +214,7 @@ class Dispatcher:
         self.received += attempt.intake.received
         if attempt.seconds is not None and attempt.intake.entries:
             self.view.done(stage, attempt.seconds)
+            self.fetch(attempt)
             return None
         problem = attempt.problem or "no entry of DVC's run cache came with its outputs"
         with (LOGS / f"{stage}.log").open("a", encoding="utf-8") as file:

@@ -22,6 +22,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from fairtune.cluster.remote import Remote, RemoteError
 from fairtune.core import origins, params
 from fairtune.core.paths import MODEL, TRIALS
 from fairtune.preload import client, owner
@@ -60,6 +61,8 @@ class Errand:
     """Whether the model is a path, of which DVC watches a link, and not a note of the Hub's."""
     shared_cache: str | None
     """A folder of DVC's cache that the nodes see, too: then nothing goes through the driver."""
+    remote: Remote | None
+    """A DVC remote that dependencies are fetched from and outputs pushed to."""
     locked: Mapping[str, Any]
     """Command, dependencies and parameters as DVC's lock would hold them: what comes back is of
     these or is refused."""
@@ -88,7 +91,10 @@ def run(errand: Errand, read: Callable[[Blob], Iterator[bytes]]) -> Iterator[Sen
             if status:
                 yield "failed", status
                 return
-            if errand.shared_cache is None:
+            if errand.remote is not None:
+                errand.remote.publish(folder, errand.stage)
+                yield from _files(folder, CACHE / RUNS)
+            elif errand.shared_cache is None:
                 # The run cache's entry comes last: with it, the stage is whole.
                 yield from _files(folder, CACHE / "files")
                 yield from _files(folder, CACHE / RUNS)
@@ -96,6 +102,9 @@ def run(errand: Errand, read: Callable[[Blob], Iterator[bytes]]) -> Iterator[Sen
                 yield from _entry(folder, Path(errand.shared_cache), errand.stage)
     except OSError as error:
         yield "failed", f"{error.strerror or error}: {error.filename or tempfile.gettempdir()}"
+        return
+    except RemoteError as error:
+        yield "failed", str(error)
         return
     yield "done", time.monotonic() - began
 
@@ -125,10 +134,16 @@ def _furnish(folder: Path, errand: Errand, read: Callable[[Blob], Iterator[bytes
     shutil.copytree(Path.cwd(), folder, dirs_exist_ok=True)
     (folder / ".dvc").mkdir(exist_ok=True)
     settings = "[core]\n    analytics = false\n    check_update = false\n    no_scm = true\n"
+    # What DVC notes of a repository goes with the folder.
+    settings += f"    site_cache_dir = {folder / '.dvc/site'}\n"
     if errand.shared_cache is not None:
         settings += f"[cache]\n    dir = {errand.shared_cache}\n"
     (folder / ".dvc/config").write_text(settings, encoding="utf-8")
-    for blob in [*errand.blobs, *errand.model]:
+    blobs = [*errand.blobs, *errand.model]
+    if errand.remote is not None:
+        errand.remote.furnish(folder, [(blob.md5, blob.path) for blob in blobs])
+        blobs = []
+    for blob in blobs:
         target = folder / blob.path
         target.parent.mkdir(parents=True, exist_ok=True)
         if not _from_cache(blob, errand.shared_cache, target):

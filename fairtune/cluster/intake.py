@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +36,10 @@ class Intake:
     """DVC's cache on the driver."""
     locked: Mapping[str, Any]
     """Command, dependencies and parameters that the result must be of."""
+    whole: bool = True
+    """Whether the outputs of an entry must have come before it."""
+    outs: list[str] = field(default_factory=list)
+    """Their MD5s."""
     target: Path | None = None
     half: IO[bytes] | None = None
     left: int = 0
@@ -108,8 +112,9 @@ class Intake:
         elif target.is_relative_to(self.cache / RUNS):
             entry = YAML(typ="safe").load(half)
             self._compare(entry)
-            for out in entry["outs"]:
-                self._whole(out["md5"])
+            self.outs = [out["md5"] for out in entry["outs"]]
+            for md5 in self.outs if self.whole else []:
+                self._whole(md5)
             self.entries += 1
 
     def _compare(self, entry: Mapping[str, Any]) -> None:

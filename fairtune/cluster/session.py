@@ -14,16 +14,15 @@ from typing import Any
 # Ray counts its users and reports home unless it is told, before it is loaded, not to.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
-from dvc.repo import Repo
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fairtune.cluster import bundle, nodes, stages
 from fairtune.cluster.dispatch import LOGS, Dispatcher
+from fairtune.cluster.remote import Remote
 from fairtune.cluster.view import View
 from fairtune.core import params
 from fairtune.core.errors import UserError, one_line
 from fairtune.core.params import Params
-from fairtune.core.sources import PACKAGE, local_path
 
 PASSED_ON = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS")
 """Of the driver's environment, what the tasks get."""
@@ -41,6 +40,8 @@ class Session:
     """Cores of a task where no node has a GPU; None: all of a node."""
     code: Path
     """An empty folder."""
+    remote: Remote | None = None
+    """A DVC remote to exchange files through; None: Ray carries them."""
     joined: bool = False
     study: Params = field(default_factory=params.load)
     options: dict[str, Any] = field(default_factory=dict)
@@ -53,32 +54,35 @@ class Session:
         Raises:
             UserError: the nodes cannot run them, or some failed; what others gave is kept.
         """
-        names = bundle.restored(stages.stale(kind))
+        names = bundle.restored(stages.stale(kind), self.remote)
         if not names:
             return
         self.join()
-        cache = cache_folder()
-        bundler = bundle.Bundler(study=self.study, shared_cache=self.shared_cache)
+        # What the nodes share needs no other way.
+        remote = self.remote if self.shared_cache is None else None
+        bundler = bundle.Bundler(study=self.study, shared_cache=self.shared_cache, remote=remote)
+        errands = bundler.errands(names)
         view = View(kind, len(names), self.slots())
         try:
             dispatcher = Dispatcher(
                 options=self.options,
                 nodes=lambda: [node["NodeID"] for node in self.able()],
-                cache=cache,
+                cache=bundle.cache_folder(),
                 view=view,
                 parts=self.parts,
             )
-            lost = dispatcher.run(bundler.errands(names))
+            lost = dispatcher.run(errands)
             failures = {name: lost[name] for name in names if name in lost}
         finally:
             view.close()
-        bundle.restored([name for name in names if name not in failures])
-        mib = dispatcher.received / 2**20
-        print(
-            f"cluster: {len(names) - len(failures)} of {len(names)} done; {mib:.1f} MiB came back"
-        )
+        print(f"cluster: {len(names) - len(failures)} of {len(names)} done; "
+              f"{dispatcher.came()} came back")  # fmt: skip
         for stage, reason in failures.items():
             print(f"cluster: {stage}: {reason} (log: {LOGS / stage}.log)", file=sys.stderr)
+        away = bundle.restored([name for name in names if name not in failures], remote)
+        if away and remote:
+            raise UserError(f"{', '.join(away)}: their outputs did not come whole from DVC's "
+                            f"remote '{remote.name}'; run again")  # fmt: skip
         if failures:
             raise UserError(
                 f"{', '.join(failures)} failed, see {LOGS}; the others' results are kept"
@@ -155,12 +159,12 @@ class Session:
         Raises:
             UserError: they do not fit the study, or one does not answer.
         """
-        token = cache_folder() / f"fairtune-{secrets.token_hex(8)}"
+        token = bundle.cache_folder() / f"fairtune-{secrets.token_hex(8)}"
         token.parent.mkdir(parents=True, exist_ok=True)
         token.touch()
         try:
             asked = nodes.Asked(
-                packages=nodes.packages(), model=own_model(self.study), token=str(token)
+                packages=nodes.packages(), model=bundle.own_model(self.study), token=str(token)
             )
             seen = self._answers(asked)
         finally:
@@ -175,7 +179,7 @@ class Session:
         # A cache on this host alone is no shared one, though the host be a node as well.
         others = {node.host for node in seen} - {here.host}
         if others and all(node.shares_cache for node in seen):
-            self.shared_cache = str(cache_folder())
+            self.shared_cache = str(bundle.cache_folder())
             print(f"cluster: all nodes see {self.shared_cache}: results need not be sent")
         print(f"cluster: {len(seen)} node(s), {self.slots()} task(s) at once")
 
@@ -225,18 +229,3 @@ def ray_nodes() -> list[dict[str, Any]]:
     """Return the nodes that the cluster has or had, as Ray describes them."""
     found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return found
-
-
-def own_model(study: Params) -> str | None:
-    """Return the path of a model that each node must have for itself; None where it is sent."""
-    name = study.model.name
-    path = local_path(name, key="model.name")
-    if path is None or name.startswith(PACKAGE) or bundle.within(path, name):
-        return None
-    return str(path)
-
-
-def cache_folder() -> Path:
-    """Return the folder of DVC's cache."""
-    with Repo() as repo:
-        return Path(repo.cache.legacy.path).absolute()
