@@ -60,9 +60,9 @@ def repository(encoded: Repository, tmp_path: Path) -> Repository:
     return found
 
 
-def begin(repository: Repository, cluster: Any) -> subprocess.Popen[str]:
+def begin(repository: Repository, cluster: Any, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "fairtune.cluster", "--address", cluster.address],
+        [sys.executable, "-m", "fairtune.cluster", "--address", cluster.address, *words],
         cwd=repository.root,
         env=environment(),
         stdout=(repository.root / ".dvc/tmp/printed").open("w"),
@@ -190,6 +190,27 @@ def bundle_restores(repository: Repository, names: list[str]) -> list[str]:
 
     with contextlib.chdir(repository.root):
         return bundle.restored(names)
+
+
+def test_inputs_and_weights_go_through_a_remote_of_dvc_where_it_is_asked_for(
+    repository: Repository, cluster: Any, tmp_path: Path
+) -> None:
+    repository.edit("seeds", [1])
+    storage = tmp_path.with_name(f"{tmp_path.name}-storage")
+    repository.dvc("remote", "add", "--default", "storage", str(storage))
+    process = begin(repository, cluster, "--remote")
+    assert process.wait(240) == 0, printed(repository)
+    said = printed(repository)
+    assert "cluster: 2 of 2 done; 0.0 MiB through Ray, " in said
+    assert "MiB of inputs went to DVC's remote 'storage'" in said
+    assert "Running stage 'train@" not in said
+    assert repository.status() == {}
+    for name in ("encoder/model.safetensors", "models/lora/1/predictions.parquet"):
+        content = (repository.root / name).read_bytes()
+        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+        assert errand.cached(storage, md5).read_bytes() == content
+    # Of the run cache, the two entries that came of the tasks, and none of the stages before them.
+    assert len([path for path in (storage / "runs").rglob("*") if path.is_file()]) == 2
 
 
 def test_ctrl_c_ends_all_tasks(repository: Repository, cluster: Any) -> None:
@@ -368,7 +389,7 @@ def test_a_task_that_fails_is_tried_twice_elsewhere(
     one = dispatcher(tmp_path)
     task = Errand(
         stage="train@lora-1", blobs=[Blob(path="x", md5="0", size=1)], model=[],
-        links_model=False, shared_cache=None, locked=LOCKED,
+        links_model=False, shared_cache=None, remote=None, locked=LOCKED,
     )  # fmt: skip
 
     def start(task: Errand, number: int) -> dispatch.Attempt:

@@ -97,11 +97,15 @@ def told(made: Errand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[
         return list(errand.run(made, never))
 
 
+def receiver() -> dispatch.Dispatcher:
+    return dispatch.Dispatcher(options={}, nodes=list, cache=Path(), view=View("train", 1, 1))
+
+
 def taken(made: Errand, said: list[errand.Send]) -> dispatch.Attempt:
     """Return the attempt of a task once the driver took in what it told."""
     intake = Intake(cache=Path(".dvc/cache").absolute(), locked=made.locked, whole=False)
     attempt = dispatch.Attempt(task=made, number=1, stream=None, intake=intake)
-    one = dispatch.Dispatcher(options={}, nodes=list, cache=intake.cache, view=View("train", 1, 1))
+    one = receiver()
     dispatch.LOGS.mkdir(parents=True, exist_ok=True)
     for kind, content in said:
         one.take(attempt, kind, content)
@@ -123,6 +127,7 @@ def test_a_task_fetches_pushes_and_the_driver_restores_and_ray_carries_the_entry
 
     attempt = taken(made, said)
     assert attempt.intake.entries == 1
+    assert receiver().contents(made) == {}
     assert (Path(".dvc/cache") / entry.relative_to(storage)).read_bytes() == entry.read_bytes()
     # The driver may end here: a second call has the entry, and finds the outputs by it.
     assert not (driver / ".dvc/cache/files").exists()
@@ -214,7 +219,7 @@ def test_outputs_that_cannot_be_fetched_yet_lose_nothing(
     found = configured.find(None)
     made = task(found)
     attempt = taken(made, told(made, tmp_path, monkeypatch))
-    one = dispatch.Dispatcher(options={}, nodes=list, cache=Path(), view=View("train", 1, 1))
+    one = receiver()
     away = storage.rename(tmp_path / "away")
     storage.touch()
     one.fetch(attempt)
