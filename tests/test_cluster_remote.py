@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,6 +153,54 @@ def test_a_task_fetches_pushes_and_the_driver_restores_and_ray_carries_the_entry
     assert found.fetch(attempt.intake.outs) == len(WEIGHTS)
 
 
+class Store(SimpleHTTPRequestHandler):
+    """Serves a folder, and takes what is put there."""
+
+    def do_PUT(self) -> None:
+        path = Path(self.translate_path(self.path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            content = b""
+            while size := int(self.rfile.readline(), 16):
+                content += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+        path.write_bytes(content)
+        self.send_response(201)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """Print nothing."""
+
+
+def test_a_remote_of_another_kind_that_holds_no_run_cache_serves_as_well(
+    driver: Path, storage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.mkdir()
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Store, directory=storage)) as web:
+        threading.Thread(target=web.serve_forever).start()
+        url = f"http://127.0.0.1:{web.server_port}"
+        configure("    remote = web", "['remote \"web\"']", f"    url = {url}", "    method = PUT")
+        found = configured.find(None)
+        try:
+            made = task(found)
+            taken(made, told(made, tmp_path, monkeypatch))
+            assert bundle.restored(["copy"], found) == []
+        finally:
+            web.shutdown()
+    assert Path("out/a").read_bytes() == WEIGHTS + b"more"
+    assert not (storage / "runs").exists()
+    with pytest.raises(RemoteError, match="DVC's remote 'web': Cannot connect to host 127"):
+        found.reach()
+    with pytest.raises(RemoteError, match="DVC's remote 'web': Cannot connect to host 127"):
+        found.fetch([md5(b"elsewhere")])
+    with pytest.raises(RemoteError, match="DVC's remote 'web': Cannot connect to host 127"):
+        found.push({md5(WEIGHTS): "data/in"})
+
+
 def test_what_somebody_cleared_out_of_a_remote_is_sent_again(driver: Path, storage: Path) -> None:
     import shutil
 
@@ -250,6 +301,20 @@ def test_a_task_is_told_no_secrets(driver: Path) -> None:
     settings = configured.find(None).settings
     assert settings == {"url": "https://example.org/dvc", "user": "someone", "read_timeout": "5"}
     assert configured.find("private").settings == {"url": "https://example.org/own"}
+
+
+def test_a_node_adds_its_own_secrets_to_what_it_is_told(
+    driver: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_GLOBAL_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "config").write_text(
+        "['remote \"mine\"']\n    url = https://here.org\n    user = other\n    password = own\n"
+    )
+    told = Remote(name="mine", settings={"url": "https://example.org", "user": "someone"})
+    with told.repository(driver) as repo:
+        section = repo.config["remote"]["mine"]
+    assert (section["url"], section["user"]) == ("https://example.org", "someone")
+    assert section["password"] == "own"
 
 
 def test_a_remote_within_another_and_one_beside_the_repository_are_told_as_they_are(

@@ -151,7 +151,11 @@ class Remote:
         storage = repo.cloud.get_remote_odb(self.name)
         try:
             storage.fs.info(storage.oid_to_path(md5))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            # Over HTTP a server that does not answer has no file either.
+            cause = error.__cause__
+            if isinstance(cause, OSError) and not isinstance(cause, FileNotFoundError):
+                raise cause from None
             return False
         return True
 
