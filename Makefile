@@ -88,7 +88,7 @@ parallel: setup ## run the stale trainings at once, one on each GPU, then the re
 	@$(BIN)/python -m fairtune.registry
 
 .PHONY: cluster
-cluster: setup ## run the stale trainings on a Ray cluster (ADDRESS=auto), or at once on this host
+cluster: setup ## run the stale trainings on a Ray cluster (ADDRESS=auto, REMOTE=NAME), or at once here
 	@$(BIN)/python -m pip install --quiet -r requirements-cluster.txt
 	@$(BIN)/python -m fairtune.check
 	@$(BIN)/python -m fairtune.cluster $(if $(ADDRESS),--address $(ADDRESS)) \

@@ -273,7 +273,7 @@ def test_outputs_that_cannot_be_fetched_yet_lose_nothing(
     one = receiver()
     away = storage.rename(tmp_path / "away")
     storage.touch()
-    one.fetch(attempt)
+    one.fetch(attempt, found)
     assert "copy: its outputs could not be fetched yet: DVC's remote" in capsys.readouterr().out
     with pytest.raises(RemoteError, match="Not a directory"):
         bundle.restored(["copy"], found)
@@ -281,7 +281,7 @@ def test_outputs_that_cannot_be_fetched_yet_lose_nothing(
     # Cleared out, it would have to run again.
     assert bundle.restored(["copy"], found) == ["copy"]
     away.rename(storage)
-    one.fetch(attempt)
+    one.fetch(attempt, found)
     assert one.fetched > 2 * len(WEIGHTS)
     assert "0.2 MiB from DVC's remote" in one.came()
     assert bundle.restored(["copy"]) == []

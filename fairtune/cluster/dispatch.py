@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ray.exceptions import RayError
 from fairtune.cluster import bundle, errand, stages
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, OtherInputsError, SpoiltError
-from fairtune.cluster.remote import RemoteError
+from fairtune.cluster.remote import Remote, RemoteError
 from fairtune.cluster.view import View
 from fairtune.core.disk import WORDS as DISK_WORDS
 from fairtune.core.errors import one_line
@@ -80,6 +81,8 @@ class Dispatcher:
     """Bytes that came through Ray."""
     fetched: int = 0
     """Bytes that came from a DVC remote."""
+    fetching: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    fetches: list[Future[None]] = field(default_factory=list)
 
     def run(self, tasks: Sequence[Errand]) -> dict[str, str]:
         """Run all; return what became of those that failed: stage -> reason."""
@@ -98,7 +101,10 @@ class Dispatcher:
                     again = self.over(attempt)
                     if again is not None:
                         under_way.append(again)
+            for fetch in self.fetches:
+                fetch.result()
         finally:
+            self.fetching.shutdown(wait=False, cancel_futures=True)
             for attempt in under_way:
                 attempt.intake.close()
                 ray.cancel(attempt.stream, force=True)
@@ -178,16 +184,14 @@ class Dispatcher:
         elif kind == "done":
             attempt.seconds = content
 
-    def fetch(self, attempt: Attempt) -> None:
-        """Fetch the outputs of a task that is done, while others run.
+    def fetch(self, attempt: Attempt, remote: Remote) -> None:
+        """Fetch the outputs of a task that is done.
 
         Where that fails, nothing is lost: they are fetched once more in the end, or by the next
         call, as DVC's run cache has the task's entry.
         """
-        if attempt.task.remote is None:
-            return
         try:
-            self.fetched += attempt.task.remote.fetch(attempt.intake.outs)
+            self.fetched += remote.fetch(attempt.intake.outs)
         except RemoteError as error:
             self.view.say(f"{attempt.task.stage}: its outputs could not be fetched yet: {error}")
 
@@ -214,7 +218,9 @@ class Dispatcher:
         self.received += attempt.intake.received
         if attempt.seconds is not None and attempt.intake.entries:
             self.view.done(stage, attempt.seconds)
-            self.fetch(attempt)
+            if attempt.task.remote is not None:
+                # Beside this loop: tasks that nobody listens to wait, and hold their nodes.
+                self.fetches.append(self.fetching.submit(self.fetch, attempt, attempt.task.remote))
             return None
         problem = attempt.problem or "no entry of DVC's run cache came with its outputs"
         with (LOGS / f"{stage}.log").open("a", encoding="utf-8") as file:
