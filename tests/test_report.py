@@ -349,7 +349,8 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     found = make_evidence(methods=("full", "lora"), scaling={"points": points})
     assert measured(found) == [
         "From 4 to 16 rows in a batch, time grows by a factor of `full` 3.0, and memory by `full` "
-        f"2.5. Not every number of rows in a batch was measured for `full` ({literal('out of memory')})."
+        "2.5. Not every number of rows in a batch was measured for `full` "
+        f"({literal('out of memory')})."
     ]
     ended = make_evidence(scaling={"points": points, "complete": False})
     assert measured(ended)[-1] == "The sweep was ended before it had measured all its points."
