@@ -21,10 +21,11 @@ from pathlib import Path
 from fairtune.core import disk, params, terminal
 from fairtune.core.errors import UserError
 from fairtune.data.cells import spaced
+from fairtune.runs.token_cache import Encoded
 from fairtune.serving import inputs, outputs
 from fairtune.serving.artefact import Artefact, find
 from fairtune.serving.classify import Classifier, load_classifier
-from fairtune.serving.rows import Source
+from fairtune.serving.rows import Chunk, Source, ahead
 
 # Rows that are read, sorted by length, predicted and written together.
 CHUNK = 4096
@@ -93,9 +94,19 @@ def classify_file(
         outputs.opened(source, asked.out, new) as write,
         terminal.counted(asked.method, source.count) as done,
     ):
-        for chunk in source.read(CHUNK):
-            found = classifier.probabilities(chunk.texts, done)
+        for chunk, encoded in chunks(classifier, source):
+            found = classifier.of(encoded, done)
             write(chunk, outputs.columns(found, labels, **form))
+
+
+def chunks(classifier: Classifier, source: Source) -> Iterator[tuple[Chunk, Encoded]]:
+    """Yield a file's rows in chunks, with their token ids.
+
+    A GPU does not wait for them: the next ones are read and turned into tokens while it computes.
+    On a processor that would take the cores from the model.
+    """
+    pairs = ((chunk, classifier.encoded(chunk.texts)) for chunk in source.read(CHUNK))
+    yield from pairs if classifier.device.type == "cpu" else ahead(pairs)
 
 
 @contextmanager

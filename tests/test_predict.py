@@ -27,8 +27,10 @@ import torch
 
 from fairtune import predict
 from fairtune.core import params, terminal
+from fairtune.core.errors import UserError
 from fairtune.runs import store
 from fairtune.serving import artefact, classify, inputs, outputs
+from fairtune.serving.rows import ahead
 from tests import commands, tiny, trained
 
 Ask = Callable[..., Any]
@@ -168,6 +170,46 @@ def test_memory_holds_a_chunk_and_not_the_file(tmp_path: Path, kind: str) -> Non
     with mock.patch.object(inputs, "LOOKED", 500):
         peak(500)  # imports and caches
         assert peak(10_000) < 1.5 * peak(1_000)
+
+
+def test_a_gpu_s_next_rows_are_made_while_it_computes(texts: list[str], tmp_path: Path) -> None:
+    """On a processor the rows are made in turn with the predictions."""
+    source = inputs.open_source(write(tmp_path / "rows.csv", texts), "text", kind="csv")
+    made: list[str] = []
+    second = threading.Event()
+
+    def encoded(some: list[str]) -> list[str]:
+        made.append(threading.current_thread().name)
+        if len(made) == 2:
+            second.set()
+        return [text.upper() for text in some]
+
+    here = threading.current_thread().name
+    for kind in ("cpu", "cuda"):
+        made.clear()
+        second.clear()
+        asked: Any = SimpleNamespace(device=SimpleNamespace(type=kind), encoded=encoded)
+        with mock.patch.object(predict, "CHUNK", 4):
+            pairs = predict.chunks(asked, source)
+            first = next(pairs)
+            assert second.wait(5 if kind == "cuda" else 0) == (kind == "cuda")
+            every = [first, *pairs]
+        assert [text for chunk, _ in every for text in chunk.texts] == texts
+        assert [ids for _, ids in every] == [[t.upper() for t in chunk.texts] for chunk, _ in every]
+        assert (here in made) == (kind == "cpu")
+
+
+def test_what_goes_wrong_with_the_rows_ahead_is_raised_in_its_place() -> None:
+    def three() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise UserError("the third is not right")
+
+    found = ahead(three())
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(UserError, match="the third"):
+        next(found)
+    assert list(ahead([])) == []
 
 
 def test_standard_input_is_read_and_standard_output_written(ask: Ask, texts: list[str]) -> None:

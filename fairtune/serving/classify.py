@@ -39,12 +39,22 @@ class Classifier:
         Raises:
             UserError: the memory does not suffice, or the model returns what is not a number.
         """
+        return self.of(self.encoded(texts), done)
+
+    def of(
+        self, encoded: Encoded, done: Callable[[int], None] | None = None
+    ) -> NDArray[np.float32]:
+        """Return the probabilities of texts that are token ids already, as `probabilities` does.
+
+        Raises:
+            UserError: as there.
+        """
         from fairtune.training.prediction import predict
 
         with named_as_options():
             return predict(
                 self.model,
-                self.encoded(texts),
+                encoded,
                 batch_size=self.batch_size,
                 pad_token_id=self.tokenizer.pad_token_id,
                 device=self.device,

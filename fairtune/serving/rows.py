@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fairtune.core.errors import UserError, did_you_mean
 from fairtune.data.cells import short, spaced
 
+Item = TypeVar("Item")
 # The readers of the corpus name what the parameters call these.
 NAMES = {"data.source: ": "", "data.separator": "--separator"}
 
@@ -98,6 +100,20 @@ def text_of(value: Any, place: str, column: str) -> str:
             "character; mend it"
         )
     return text
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items, each made by a thread while the one before it is worked on.
+
+    What goes wrong with the making of an item is raised where that item would come.
+    """
+    made = iter(items)
+    end: Any = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, made, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, made, end)
+            yield item
 
 
 def in_chunks(
