@@ -166,9 +166,36 @@ def crossed_error(
 
 def drawn_variances(part: SeedPart, draws: int, random: np.random.Generator) -> FloatArray:
     """Return estimates of the seeds' variance as further studies would find them, (draws,)."""
-    one = max(part.spread, part.noise)
-    spread = one * random.chisquare(part.seeds - 1, draws) / (part.seeds - 1)
+    return estimates(np.full(draws, max(part.excess, 0.0)), part, random)
+
+
+def estimates(excess: FloatArray, part: SeedPart, random: np.random.Generator) -> FloatArray:
+    """Return estimates of `SeedPart.variance`, a study each, (draws,).
+
+    Args:
+        excess: the true variance of a training's score by its seed in each study, (draws,).
+        part: its noise and number of seeds are those of the studies.
+        random: where they are drawn from.
+    """
+    one = excess + part.noise
+    spread = one * random.chisquare(part.seeds - 1, len(excess)) / (part.seeds - 1)
     return np.maximum(spread - part.noise, 0.0) / part.seeds
+
+
+def possible_excess(
+    parts: Sequence[SeedPart], draws: int, random: np.random.Generator
+) -> FloatArray:
+    """Return what the seeds' variance may truly be, given what a study found of it, (draws,).
+
+    It is taken to be the same for all methods, which few seeds tell better than each method's own.
+    The draws are from the posterior of a normal variance under the usual prior, a scaled inverse
+    chi-square (Gelman et al. 2013, Bayesian Data Analysis, 3rd ed., sec. 3.2).
+    """
+    degrees = sum(part.seeds - 1 for part in parts)
+    spread = float(np.mean([part.spread for part in parts]))
+    noise = float(np.mean([part.noise for part in parts]))
+    possible: FloatArray = spread * degrees / random.chisquare(degrees, draws) - noise
+    return np.maximum(possible, 0.0)
 
 
 def reaches(rows: float, drawn: FloatArray, *, seeds: int, tail: float) -> FloatArray:
