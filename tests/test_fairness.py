@@ -72,6 +72,18 @@ def test_devices_of_several_kinds_pass_where_the_study_allows_them(values: dict[
     assert fairness.manifest(runs)["mixed_devices"] is None
 
 
+def test_a_study_of_several_kinds_is_one_though_every_run_shared_its_gpu_besides() -> None:
+    held = "processes [7] held 70000 MiB"
+    runs = make_runs(seeds=(1, 2))
+    runs = {name: [changed(one, "device", busy=held) for one in of] for name, of in runs.items()}
+    runs["lora"][1] = changed(runs["lora"][1], "device", name="another GPU")
+    apart = set_apart(runs, MIXED)
+    fairness.check(apart)
+    found = fairness.manifest(apart)
+    assert found["mixed_devices"]["lora"]["2"] == "another GPU"
+    assert found["other_use_of_the_gpu"] == {name: dict.fromkeys("12", held) for name in runs}
+
+
 @pytest.mark.parametrize("values", [{"precision": "fp32"}, {"type": "cpu"}])
 def test_what_moves_scores_must_be_the_same_on_devices_of_several_kinds(
     values: dict[str, Any],

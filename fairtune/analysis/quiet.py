@@ -16,7 +16,8 @@ from fairtune.core.params import Compare
 from fairtune.runs.record import Run, RunRecord, Runs
 
 MIXED = "the study allows devices of several kinds"
-"""In place of who else computed there."""
+"""In place of who else computed there, or before it."""
+BESIDES = ", and "
 
 FALSIFIED = ("times", "memory", "energy", "inference")
 """Parts of a record that other use of the device falsifies."""
@@ -65,15 +66,21 @@ def set_apart(runs: Runs, rules: Compare) -> dict[str, list[Run]]:
 
 def _apart(run: Run) -> Run:
     record = run.record
-    if record.device.busy:
+    other = record.device.busy or ""
+    if _is_apart(other):
         return run
-    device = record.device.model_copy(update={"busy": MIXED})
+    marked = f"{MIXED}{BESIDES}{other}" if other else MIXED
+    device = record.device.model_copy(update={"busy": marked})
     return dataclasses.replace(run, record=record.model_copy(update={"device": device}))
 
 
 def is_mixed(runs: Runs) -> bool:
     """Return whether `set_apart` marked runs: they may be of devices of several kinds."""
-    return any(run.record.device.busy == MIXED for of in runs.values() for run in of)
+    return any(_is_apart(run.record.device.busy or "") for of in runs.values() for run in of)
+
+
+def _is_apart(busy: str) -> bool:
+    return busy.startswith(MIXED)
 
 
 def shared(runs: Runs, *, apart: bool = True) -> dict[str, dict[str, str]]:
@@ -83,12 +90,12 @@ def shared(runs: Runs, *, apart: bool = True) -> dict[str, dict[str, str]]:
         runs: of each method.
         apart: also those that `set_apart` marked.
     """
-    found = {
-        method: {
-            str(run.record.seed): run.record.device.busy
-            for run in of_method
-            if run.record.device.busy and (apart or run.record.device.busy != MIXED)
-        }
-        for method, of_method in runs.items()
-    }
-    return {method: seeds for method, seeds in found.items() if seeds}
+    found: dict[str, dict[str, str]] = {}
+    for method, of_method in runs.items():
+        for run in of_method:
+            why = run.record.device.busy or ""
+            if not apart:
+                why = why.removeprefix(MIXED).removeprefix(BESIDES)
+            if why:
+                found.setdefault(method, {})[str(run.record.seed)] = why
+    return found

@@ -31,8 +31,11 @@ def count(value: int, noun: str, plural: str = "") -> str:
 def relative(value: float, base: float) -> str:
     """Return how much less or more one figure is than another: '42% less', '3% more'.
 
-    Beyond twice as much, a factor is easier to read: '3.2 times as much'.
+    Beyond twice as much, a factor is easier to read: '3.2 times as much'. What was rounded to 0
+    has none: 'more'.
     """
+    if base == 0:
+        return "more" if value else "about as much"
     if value >= 2 * base:
         factor = value / base
         return f"{number(factor, digits=1 if factor < 10 else 0)} times as much"
