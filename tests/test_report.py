@@ -33,7 +33,7 @@ from fairtune.report.sizes import sweep_rows
 from fairtune.report.study import SWEEP, Evidence, read, read_sweep
 from fairtune.report.tables import sweep
 from fairtune.report.techniques import techniques
-from fairtune.report.wording import NONE, literal
+from fairtune.report.wording import NONE, literal, relative
 from tests.reports import evidence_of, make_evidence, make_sweep, write_study
 from tests.studies import METHODS, make_runs
 
@@ -337,6 +337,17 @@ def test_a_technique_follows_from_the_block_and_not_from_its_name() -> None:
     assert titles == ["LoRA", "Weights in 4 bits (QLoRA)"]
     assert techniques(block(adapter="lora", use_dora=True))[0].title == "DoRA"
     assert plain_text(techniques(block(adapter="boft"))[0].title) == "PEFT's boft"
+
+
+@pytest.mark.parametrize(
+    ("value", "base", "said"),
+    [(58.0, 100.0, "42% less"), (103.0, 100.0, "3% more"), (100.2, 100.0, "about as much"),
+     (3.2, 1.0, "3.2 times as much"), (9.0, 0.0, "more"), (0.0, 0.0, "about as much")],
+)  # fmt: skip
+def test_one_figure_is_told_by_another_though_that_was_rounded_to_0(
+    value: float, base: float, said: str
+) -> None:
+    assert relative(value, base) == said
 
 
 def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
