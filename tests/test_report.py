@@ -360,8 +360,9 @@ def test_growth_is_told_from_the_sweep_where_there_is_one() -> None:
     found = make_evidence(methods=("full", "lora"), scaling={"points": points})
     assert measured(found) == [
         "From 4 to 16 rows in a batch, time grows by a factor of `full` 3.0, and memory by `full` "
-        "2.5. Not every number of rows in a batch was measured for `full` "
-        f"({literal('out of memory')})."
+        "2.5.",
+        "Over rows in a batch not every point of `full` was measured "
+        f"({literal('out of memory')}).",
     ]
     ended = make_evidence(scaling={"points": points, "complete": False})
     assert measured(ended)[-1] == "The sweep was ended before it had measured all its points."
@@ -385,16 +386,17 @@ def test_growth_is_told_of_the_values_that_each_method_was_measured_at() -> None
          "note": "out of memory", "memory_mib": None},
     ]  # fmt: skip
     found = make_evidence(methods=("full", "lora"), scaling={"points": points})
-    rows, texts = measured(found)
+    rows, held_back, short = measured(found)
     assert "From 512 to 8,192 training rows, time grows by a factor of `full` 16.0, and" in rows
     assert "From 512 to 2,048 training rows, time grows by a factor of `lora` 2.0, and" in rows
-    assert rows.endswith(
-        f"Not every number of training rows was measured for `lora` ({literal(held)})."
-    )
     # Where nothing was measured, that is said as well.
-    assert texts == (
-        "Not every number of tokens in a text was measured for `full` and `lora` "
-        f"({literal(held)}; {literal('out of memory')})."
+    assert held_back == (
+        "Over training rows and tokens in a text not every point of `full` and `lora` was measured "
+        f"({literal(held)})."
+    )
+    assert short == (
+        "Over tokens in a text not every point of `lora` was measured "
+        f"({literal('out of memory')})."
     )
     cells = {(row[0], row[1]): row[2:] for row in sweep_rows(found)}
     assert cells["training rows", "8,192"] == ["8.00 s, 100 MiB", "n/a (1)"]
@@ -402,6 +404,12 @@ def test_growth_is_told_of_the_values_that_each_method_was_measured_at() -> None
     table = sweep(found)
     assert table is not None
     assert table.note.endswith(f"peak memory. Not measured: (1) {literal(held)}.")
+    # A size of which nothing was measured needs no row.
+    points += [point | {"value": 256, "note": held} for point in points[-2:]]
+    table = sweep(make_evidence(methods=("full", "lora"), scaling={"points": points}))
+    assert table is not None
+    assert ["tokens in a text", "256"] not in [row[:2] for row in table.rows]
+    assert table.note.endswith(f"{literal(held)}. Left out for that: 256 tokens in a text.")
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,9 @@ def _cell(parts: Breakdown | None) -> str:
 def measured(evidence: Evidence) -> list[str]:
     """Return what the sweep says, a sentence for each quantity that it varied."""
     found = evidence.scaling or {}
-    said = [_axis(axis, found.get("points", []), evidence.names) for axis in AXES]
+    points = found.get("points", [])
+    said = [_axis(axis, points, evidence.names) for axis in AXES]
+    said += _lacking_points(points, evidence.names)
     if found and not found.get("complete", True):
         said.append("The sweep was ended before it had measured all its points.")
     return list(filter(None, said))
@@ -91,14 +93,12 @@ def measured(evidence: Evidence) -> list[str]:
 def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
     """Return by how much time and memory grow from the least to the largest value of one axis."""
     grown: dict[tuple[float, float], list[tuple[str, float, float]]] = {}
-    failed: list[dict[str, Any]] = []
     for name in names:
         mine = sorted(
             (p for p in points if p["axis"] == axis and p["method"] == name),
             key=lambda p: float(p["value"]),
         )
         done = [p for p in mine if p["seconds"] is not None]
-        failed += [p for p in mine if p["seconds"] is None]
         if len(done) < 2:
             continue
         first, last = done[0], done[-1]
@@ -111,17 +111,23 @@ def _axis(axis: str, points: Sequence[dict[str, Any]], names: Sequence[str]) -> 
         f"memory by {listing(f'{method(name)} {number(of, digits=1)}' for name, _, of in found)}."
         for (low, high), found in grown.items()
     ]
-    return " ".join([*said, *_lacks(failed, AXES[axis])])
+    return " ".join(said)
 
 
-def _lacks(failed: Sequence[dict[str, Any]], varied: str) -> list[str]:
-    """Return which points of an axis could not be measured, and why: a sentence, or none."""
-    names = list(dict.fromkeys(point["method"] for point in failed))
-    notes = list(dict.fromkeys(literal(point["note"]) for point in failed))
-    if not names:
-        return []
-    why = "; ".join(notes)
-    return [f"Not every number of {varied} was measured for {methods(names)} ({why})."]
+def _lacking_points(points: Sequence[dict[str, Any]], names: Sequence[str]) -> list[str]:
+    """Return which points were not measured, a sentence for each reason."""
+    by_reason: dict[str, list[dict[str, Any]]] = {}
+    for point in points:
+        if point["seconds"] is None and point["method"] in names:
+            by_reason.setdefault(point["note"], []).append(point)
+    said = []
+    for why, of in by_reason.items():
+        whose = [name for name in names if name in {point["method"] for point in of}]
+        over = listing(AXES[axis] for axis in AXES if axis in {point["axis"] for point in of})
+        said.append(
+            f"Over {over} not every point of {methods(whose)} was measured ({literal(why)})."
+        )
+    return said
 
 
 def value(of: float) -> str:

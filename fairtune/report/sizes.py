@@ -8,16 +8,20 @@ from typing import Any
 from fairtune.analysis.formats import number
 from fairtune.report.scaling import AXES, value
 from fairtune.report.study import Evidence
-from fairtune.report.wording import NONE, literal
+from fairtune.report.wording import NONE, listing, literal
 
 SHORT = 0.1
 """Seconds below which a time is printed in milliseconds."""
+NUMBERED = "n/a ("
 LONGEST_CELL = 20
 """Letters of a reason that a cell has room for, such as "out of memory"."""
 
 
 def sweep_rows(evidence: Evidence) -> list[list[str]]:
-    """Return a row a point of the sweep: what was varied, its value, seconds and MiB by method."""
+    """Return a row a point of the sweep: what was varied, its value, seconds and MiB by method.
+
+    A size is left out of which no method was measured for a reason that has no room in a cell.
+    """
     points = (evidence.scaling or {}).get("points", [])
     keys = list(dict.fromkeys((p["axis"], p["value"]) for p in points))
     known = {(p["axis"], p["value"], p["method"]): p for p in points}
@@ -33,7 +37,8 @@ def sweep_rows(evidence: Evidence) -> list[list[str]]:
                 cells.append(_gap(point["note"], reasons))
             else:
                 cells.append(_measured(point))
-        rows.append([AXES.get(axis, axis), value(at), *cells])
+        if not all(cell.startswith(NUMBERED) for cell in cells):
+            rows.append([AXES.get(axis, axis), value(at), *cells])
     return rows
 
 
@@ -46,13 +51,22 @@ def gaps(evidence: Evidence) -> list[str]:
 
 def _gap(note: str, reasons: Sequence[str]) -> str:
     """Return what stands for a point that was not measured: the reason, or where it stands."""
-    return literal(note) if note not in reasons else f"n/a ({reasons.index(note) + 1})"
+    return literal(note) if note not in reasons else f"{NUMBERED}{reasons.index(note) + 1})"
 
 
 def gaps_note(evidence: Evidence) -> str:
-    """Return what the numbers of points that were not measured stand for; empty without one."""
+    """Return what stands behind numbers in cells, and which sizes are left out; often empty."""
     told = [f"({at}) {literal(why)}" for at, why in enumerate(gaps(evidence), start=1)]
-    return f" Not measured: {'; '.join(told)}." if told else ""
+    if not told:
+        return ""
+    kept = {(row[0], row[1]) for row in sweep_rows(evidence)}
+    left_out: dict[str, list[str]] = {}
+    for point in (evidence.scaling or {})["points"]:
+        varied, at = AXES.get(point["axis"], point["axis"]), value(point["value"])
+        if (varied, at) not in kept and at not in left_out.setdefault(varied, []):
+            left_out[varied].append(at)
+    sizes = "; ".join(f"{listing(ats)} {varied}" for varied, ats in left_out.items() if ats)
+    return f" Not measured: {'; '.join(told)}.{f' Left out for that: {sizes}.' if sizes else ''}"
 
 
 def _measured(point: dict[str, Any]) -> str:
