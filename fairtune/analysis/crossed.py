@@ -208,7 +208,10 @@ def reaches(rows: float, drawn: FloatArray, *, seeds: int, tail: float) -> Float
         tail: one-sided probability.
     """
     variance, squares = drawn.sum(axis=0), (drawn**2).sum(axis=0) / (seeds - 1)
-    degrees = np.divide(variance**2, squares, out=np.full_like(variance, 1e9), where=squares > 0)
-    t, z = stdtrit(degrees, tail), float(ndtri(tail))
+    # Where no variance was found t counts for nothing, and is not computed: it takes longest.
+    some = squares > 0
+    t = np.zeros_like(variance)
+    t[some] = stdtrit(variance[some] ** 2 / squares[some], tail)
+    z = float(ndtri(tail))
     reach: FloatArray = np.sqrt(z * z * rows + t * t * variance)
     return reach

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 from scipy.special import ndtr
 
 from fairtune.analysis.components import Components
-from fairtune.analysis.crossed import FEWEST_SEEDS, FloatArray, drawn_variances, reaches
+from fairtune.analysis.crossed import FEWEST_SEEDS, FloatArray
 from fairtune.analysis.pairs import POWER
+from fairtune.analysis.simulation import Simulation
 
 DRAWS = 2_000
 """Simulated studies: a power of 80% is right within 1.8 points."""
+NEEDED_DRAWS = 1_000
+"""Of each size that is tried for what a study needs."""
+ALPHA = 0.05
+"""Level of the family."""
 MOST_SEEDS, MOST_ROWS = 50, 50
 """A study is not thought of beyond so many seeds, or so many times its rows."""
 SEED_STEPS = (3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, MOST_SEEDS)
@@ -49,7 +53,7 @@ def power(
     seeds: int,
     *,
     margin: float,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Power:
@@ -64,37 +68,23 @@ def power(
         draws: simulated studies.
         seed: of the draws.
     """
-    random = np.random.default_rng(seed)
-    between, parts = found.between(rows, seeds), found.parts(rows, seeds)
-    covariance = between + np.diag([part.variance for part in parts])
-    errors = random.multivariate_normal(np.zeros(len(parts)), covariance, draws, method="eigh")
-    drawn = np.stack([drawn_variances(part, draws, random) for part in parts])
-    scores = found.scores + errors
-    pairs = list(combinations(range(len(parts)), 2))
-    fresh = random.multivariate_normal(np.zeros(len(parts)), covariance, 10 * draws, method="eigh")
-    outer, inner = _tails(fresh, covariance, pairs, alpha)
-    lead = np.full((draws, len(parts)), np.inf)
-    decided = np.zeros((draws, len(pairs)), dtype=bool)
-    for place, (a, b) in enumerate(pairs):
-        by_rows = float(between[a, a] + between[b, b] - 2 * between[a, b])
-        gap = scores[:, a] - scores[:, b]
-
-        def reach(tail: float, rows: float = by_rows, a: int = a, b: int = b) -> FloatArray:
-            return reaches(rows, drawn[[a, b]], seeds=seeds, tail=tail)
-
-        decided[:, place] = (np.abs(gap) > reach(outer)) | (np.abs(gap) + reach(inner) < margin)
-        proof = reach(alpha / len(parts))
-        lead[:, a] = np.minimum(lead[:, a], margin + gap - proof)
-        lead[:, b] = np.minimum(lead[:, b], margin - gap - proof)
+    made = Simulation.of(found, rows, seeds, draws=draws, seed=seed)
+    outer, inner = _tails(made.fresh(), made.covariance, made.pairs, alpha)
+    decided = np.zeros((draws, len(made.pairs)), dtype=bool)
+    for place, pair in enumerate(made.pairs):
+        gap = np.abs(made.gap(pair))
+        decided[:, place] = (gap > made.reach(pair, outer)) | (
+            gap + made.reach(pair, inner) < margin
+        )
     return Power(
         rows=rows,
         seeds=seeds,
-        settled=float((lead.max(axis=1) >= 0).mean()) if pairs else 1.0,
-        decided=float(decided.mean()) if pairs else 1.0,
+        settled=made.settled(margin, alpha),
+        decided=float(decided.mean()) if made.pairs else 1.0,
         every=float(decided.all(axis=1).mean()),
         pairs={
             (found.names[a], found.names[b]): float(decided[:, place].mean())
-            for place, (a, b) in enumerate(pairs)
+            for place, (a, b) in enumerate(made.pairs)
         },
     )
 
@@ -143,15 +133,12 @@ def needed(
     fewest = max(seeds, FEWEST_SEEDS)
     larger = [round(rows * factor) for factor in ROW_STEPS]
 
+    def settles(many: int, size: int) -> bool:
+        made = Simulation.of(found, size, many, draws=NEEDED_DRAWS)
+        return made.settled(margin, ALPHA) >= wanted
+
     def enough(of: Iterable[tuple[int, int]]) -> tuple[int, int] | None:
-        return next(
-            (
-                (many, size)
-                for many, size in of
-                if power(found, size, many, margin=margin, draws=1000).settled >= wanted
-            ),
-            None,
-        )
+        return next(((many, size) for many, size in of if settles(many, size)), None)
 
     by_seeds = enough((many, rows) for many in SEED_STEPS if many >= fewest)
     by_rows = enough((fewest, size) for size in larger)
@@ -193,7 +180,7 @@ def needed_of_pairs(
     fewest = max(seeds, FEWEST_SEEDS)
 
     def simulated(size: int, many: int) -> dict[tuple[str, str], float]:
-        return power(found, size, many, margin=margin, draws=1000).pairs
+        return power(found, size, many, margin=margin, draws=NEEDED_DRAWS).pairs
 
     now = simulated(rows, fewest)
     by_seeds = {many: simulated(rows, many) for many in SEED_STEPS if many >= fewest}
