@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from fairtune.preload import client, owner
 from tests import commands, holder, tiny
+from tests.held import sitecustomize
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("fairtune", "stages", ".dvc/plots", "report/template", "notebooks")
@@ -50,7 +51,7 @@ class Repository:
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=environment() | self.variables | variables,
+            env=environment() | {sitecustomize.FORKS: "1"} | self.variables | variables,
             capture_output=True,
             text=True,
             check=False,
