@@ -134,7 +134,11 @@ def go_on(request: dict[str, Any], descriptors: list[int], pages: list[int], run
     if module == sitecustomize.SERVER:
         resident.touch(pages)
         words = [str(descriptors[3]), *words[1:]]
-    elif run:
+    else:
+        for one in sitecustomize.HANDED_ON:
+            usual = signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL
+            signal.signal(one, signal.SIG_IGN if one in request["ignored"] else usual)
+    if run and module != sitecustomize.SERVER:
         # What the stage starts looks for the run of DVC among its ancestors, and has others.
         os.environ.setdefault(owner.RUN, run)
     sys.argv[:] = [module, *words]

@@ -53,14 +53,14 @@ def hand_over(address: str) -> int | None:
     import socket
 
     module, words = sys.orig_argv[2], sys.orig_argv[3:]
-    if any(signal.getsignal(one) == signal.SIG_IGN for one in HANDED_ON):
-        return None
+    ignored = [one for one in HANDED_ON if signal.getsignal(one) == signal.SIG_IGN]
     request = {
         "folder": os.getcwd(),
         "environment": dict(os.environ),
         "python": sys.executable,
         "module": module,
         "words": words,
+        "ignored": ignored,
     }
     descriptors = [0, 1, 2, *([int(words[0])] if module == SERVER else [])]
     with socket.socket(socket.AF_UNIX) as client:
@@ -73,7 +73,7 @@ def hand_over(address: str) -> int | None:
                 return None
             if module == SERVER:
                 return 0
-            for one in HANDED_ON:
+            for one in set(HANDED_ON) - set(ignored):
                 signal.signal(one, lambda number, _: send(pid, number))
             return int(answers.readline())
 
