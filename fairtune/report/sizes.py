@@ -10,34 +10,23 @@ from fairtune.report.scaling import AXES, value
 from fairtune.report.study import Evidence
 from fairtune.report.wording import NONE, listing, literal
 
+Point = dict[str, Any]
 SHORT = 0.1
 """Seconds below which a time is printed in milliseconds."""
-NUMBERED = "n/a ("
 LONGEST_CELL = 20
 """Letters of a reason that a cell has room for, such as "out of memory"."""
 
 
 def sweep_rows(evidence: Evidence) -> list[list[str]]:
-    """Return a row a point of the sweep: what was varied, its value, seconds and MiB by method.
+    """Return a row a size: what was varied, its value, seconds and MiB by method.
 
     A size is left out of which no method was measured for a reason that has no room in a cell.
     """
-    points = (evidence.scaling or {}).get("points", [])
-    keys = list(dict.fromkeys((p["axis"], p["value"]) for p in points))
-    known = {(p["axis"], p["value"], p["method"]): p for p in points}
     reasons = gaps(evidence)
     rows = []
-    for axis, at in keys:
-        cells = []
-        for name in evidence.names:
-            point = known.get((axis, at, name))
-            if point is None:
-                cells.append(NONE)
-            elif point["seconds"] is None:
-                cells.append(_gap(point["note"], reasons))
-            else:
-                cells.append(_measured(point))
-        if not all(cell.startswith(NUMBERED) for cell in cells):
+    for (axis, at), points in _sizes(evidence).items():
+        if not _is_left_out(points, evidence, reasons):
+            cells = [_cell(points.get(name), reasons) for name in evidence.names]
             rows.append([AXES.get(axis, axis), value(at), *cells])
     return rows
 
@@ -49,27 +38,42 @@ def gaps(evidence: Evidence) -> list[str]:
     return [note for note in notes if len(note) > LONGEST_CELL]
 
 
-def _gap(note: str, reasons: Sequence[str]) -> str:
-    """Return what stands for a point that was not measured: the reason, or where it stands."""
-    return literal(note) if note not in reasons else f"{NUMBERED}{reasons.index(note) + 1})"
-
-
 def gaps_note(evidence: Evidence) -> str:
     """Return what stands behind numbers in cells, and which sizes are left out; often empty."""
-    told = [f"({at}) {literal(why)}" for at, why in enumerate(gaps(evidence), start=1)]
-    if not told:
+    reasons = gaps(evidence)
+    if not reasons:
         return ""
-    kept = {(row[0], row[1]) for row in sweep_rows(evidence)}
+    told = [f"({at}) {literal(why)}" for at, why in enumerate(reasons, start=1)]
     left_out: dict[str, list[str]] = {}
-    for point in (evidence.scaling or {})["points"]:
-        varied, at = AXES.get(point["axis"], point["axis"]), value(point["value"])
-        if (varied, at) not in kept and at not in left_out.setdefault(varied, []):
-            left_out[varied].append(at)
-    sizes = "; ".join(f"{listing(ats)} {varied}" for varied, ats in left_out.items() if ats)
+    for (axis, at), points in _sizes(evidence).items():
+        if _is_left_out(points, evidence, reasons):
+            left_out.setdefault(AXES.get(axis, axis), []).append(value(at))
+    sizes = "; ".join(f"{listing(ats)} {varied}" for varied, ats in left_out.items())
     return f" Not measured: {'; '.join(told)}.{f' Left out for that: {sizes}.' if sizes else ''}"
 
 
-def _measured(point: dict[str, Any]) -> str:
+def _sizes(evidence: Evidence) -> dict[tuple[str, float], dict[str, Point]]:
+    """Return the points of the sweep: axis and value -> method -> point."""
+    found: dict[tuple[str, float], dict[str, Point]] = {}
+    for point in (evidence.scaling or {}).get("points", []):
+        found.setdefault((point["axis"], point["value"]), {})[point["method"]] = point
+    return found
+
+
+def _is_left_out(points: dict[str, Point], evidence: Evidence, reasons: Sequence[str]) -> bool:
+    return all(name in points and points[name]["note"] in reasons for name in evidence.names)
+
+
+def _cell(point: Point | None, reasons: Sequence[str]) -> str:
+    if point is None:
+        return NONE
+    if point["seconds"] is not None:
+        return _measured(point)
+    note = point["note"]
+    return f"n/a ({reasons.index(note) + 1})" if note in reasons else literal(note)
+
+
+def _measured(point: Point) -> str:
     """Return a point's time and memory, and in brackets the memory that was predicted."""
     seconds = point["seconds"]
     short = seconds < SHORT

@@ -90,12 +90,10 @@ class Sweep:
             self.sleep(PAUSE)
             self.patience -= PAUSE
             kind, content = self._once(size, name, method)
-        if kind == "busy":
-            kind = "note"
         # A block may fit the study's own family of encoders alone.
         if kind == "mistake" and size.encoder == OWN:
             raise UserError(content)
-        return ("note", content[:LONGEST_NOTE]) if kind == "mistake" else (kind, content)
+        return (kind, content) if kind == "done" else ("note", content[:LONGEST_NOTE])
 
     def _once(self, size: Size, name: str, method: Method) -> Outcome:
         return self.isolation.call(
