@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from fairtune.core import files, params, paths, terminal
+from fairtune.core import params, parquet, paths, terminal
 
 terminal.quiet_libraries()
 
@@ -33,7 +33,7 @@ def main() -> None:
     tokenizer: Any = tokenization.load_tokenizer(study.model)
     if not tokenizer.is_fast:
         raise UserError(f"model.name: '{study.model.name}' has no Rust tokenizer to compare with")
-    table = files.read_table(paths.SUBSET / "train.parquet", made_by="subset")
+    table = parquet.read_table(paths.SUBSET / "train.parquet", made_by="subset")
     texts = list(itertools.islice(itertools.cycle(table["text"].to_pylist()), words.texts))
     length = study.encode.max_length
     raw = tokenizer.backend_tokenizer

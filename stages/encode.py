@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fairtune.core import ahead, files, origins, params, paths
+from fairtune.core import ahead, files, origins, params, parquet, paths
 from fairtune.data import tokenization
 from fairtune.runs import token_cache
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 def read_rows(split: str) -> dict[str, list[Any]]:
     """Read the columns of one split of the subset."""
-    table = files.read_table(paths.SUBSET / f"{split}.parquet", made_by="subset")
+    table = parquet.read_table(paths.SUBSET / f"{split}.parquet", made_by="subset")
     columns: dict[str, list[Any]] = table.to_pydict()
     return columns
 

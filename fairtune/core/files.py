@@ -1,4 +1,4 @@
-"""Write and read the pipeline's files, whole or not at all."""
+"""Write the pipeline's files, whole or not at all, and read its JSON."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from fairtune.core.disk import obstacle, writing
+from fairtune.core.disk import writing
 from fairtune.core.errors import UserError
 
 
@@ -43,24 +40,6 @@ def read_json(path: Path, *, made_by: str) -> Any:
         raise UserError(f"{path}: not found; run `dvc repro {made_by}`") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise UserError(f"{path}: not valid JSON; run `dvc repro --force {made_by}`") from None
-
-
-def read_table(path: Path, *, made_by: str) -> pa.Table:
-    """Read a Parquet file of an earlier stage.
-
-    Raises:
-        UserError: the file is missing or is not Parquet; names the stage that makes it.
-    """
-    try:
-        # `pq.read_table` would load pyarrow.dataset and pandas, which take longer than the reading.
-        with pq.ParquetFile(path) as file:
-            return file.read()
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run `dvc repro {made_by}`") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        if obstacle(error):
-            raise
-        raise UserError(f"{path}: not valid Parquet; run `dvc repro --force {made_by}`") from error
 
 
 @contextmanager

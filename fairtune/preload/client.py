@@ -30,9 +30,16 @@ HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def elsewhere(
-    module: str, function: str, *, started: float, libraries: Sequence[str] = wire.LIBRARIES
+    module: str,
+    function: str,
+    *,
+    started: float,
+    libraries: Sequence[str] = wire.LIBRARIES,
+    launching: bool = True,
 ) -> int | None:
     """Call a module's function with `started` in a fork of the run's preloaded process.
+
+    Without `launching`, that is one which is there already.
 
     Returns:
         The fork's exit status; None where the caller is to do the work itself.
@@ -44,7 +51,7 @@ def elsewhere(
     if run is None:
         return None
     try:
-        with connect(run, libraries) as server:
+        with connect(run, libraries, launching=launching) as server:
             request = _request(module, function, started)
             wire.send_request(server, request)
             with server.makefile("rb") as answers:
@@ -105,13 +112,15 @@ def address(run: owner.Process, libraries: Sequence[str]) -> str:
     return f"\0fairtune-{run}-{hashlib.sha256(repr(here).encode()).hexdigest()[:16]}"
 
 
-def connect(run: owner.Process, libraries: Sequence[str]) -> socket.socket:
-    """Return a connection to the run's preloaded process, started if there is none.
+def connect(
+    run: owner.Process, libraries: Sequence[str], *, launching: bool = True
+) -> socket.socket:
+    """Return a connection to the run's preloaded process, started if there is none and `launching`.
 
     Raises:
         OSError: it cannot be had, or it is another user's.
     """
-    name = start(run, libraries)
+    name = start(run, libraries) if launching else address(run, libraries)
     server = socket.socket(socket.AF_UNIX)
     try:
         server.connect(name)

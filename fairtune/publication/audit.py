@@ -15,7 +15,7 @@ from typing import Any
 
 from fairtune.core import paths
 from fairtune.core.errors import UserError
-from fairtune.core.files import read_table
+from fairtune.core.parquet import read_table
 from fairtune.publication import edition, part
 from fairtune.publication.place import CHARTS
 from fairtune.publication.union import Union, join

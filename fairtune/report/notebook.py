@@ -32,14 +32,19 @@ class ThisPython(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return a kernel of this interpreter."""
-        command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        # By its name alone: what a notebook says does not depend on how its kernel starts.
+        command = [sys.executable, "-m", "fairtune.preload.kernel", "-f", "{connection_file}"]
         # Else the kernel warns that its parent has gone when it is shut down.
         command.append("--log-level=ERROR")
         return KernelSpec(argv=command, display_name="Python 3", language="python")
 
 
 def execute(source: Path, *, folder: Path) -> Any:
-    """Run a notebook from its source, top to bottom, with ``folder`` as working directory.
+    """Run a notebook from its source, top to bottom.
+
+    Args:
+        source: a notebook as jupytext's percent format has it.
+        folder: the working directory; fairtune can be imported there.
 
     Raises:
         UserError: the source is missing, or a cell fails; names the error.
@@ -57,17 +62,19 @@ def execute(source: Path, *, folder: Path) -> Any:
             km=manager,
             timeout=LIMIT_SECONDS,
             record_timing=False,
+            # By a word, as a forked kernel has the environment of the process that it comes from.
+            extra_arguments=[f"--ipython-dir={settings}"],
             resources={"metadata": {"path": str(folder)}},
         )
         try:
-            _run(client, {**os.environ, "IPYTHONDIR": settings})
+            _run(client)
         except CellExecutionError as error:
             cause = COLORS.sub("", f"{error.ename}: {error.evalue}").splitlines()[0]
             raise UserError(f"{source}: a cell failed: {cause}") from None
     return stable(notebook)
 
 
-def _run(client: NotebookClient, environment: dict[str, str]) -> None:
+def _run(client: NotebookClient) -> None:
     """Execute a notebook beside the main thread, in which Ctrl-C then is what it is elsewhere.
 
     In the main thread, the client would kill its kernel at Ctrl-C and then miss it.
@@ -76,7 +83,7 @@ def _run(client: NotebookClient, environment: dict[str, str]) -> None:
 
     def execute() -> None:
         try:
-            client.execute(env=environment)
+            client.execute(cleanup_kc=True)
         except BaseException as error:
             failed.append(error)
 
@@ -85,11 +92,13 @@ def _run(client: NotebookClient, environment: dict[str, str]) -> None:
     try:
         thread.join()
     except KeyboardInterrupt:
-        atexit.unregister(client._cleanup_kernel)
         kernel = getattr(getattr(client.km, "provisioner", None), "process", None)
         if kernel is not None:
             kernel.kill()
         raise
+    finally:
+        # Else the client would look for its kernel once more when this process ends.
+        atexit.unregister(client._cleanup_kernel)
     if failed:
         raise failed[0]
 

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from fairtune.core.errors import UserError
-from fairtune.core.files import read_json, read_table, write_json
+from fairtune.core.files import read_json, write_json
+from fairtune.core.parquet import read_table
 from fairtune.core.paths import HISTORY, PREDICTIONS, RECORD, run_folder, training_folder
 from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import Run, RunRecord

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fairtune.core.errors import UserError
-from fairtune.core.files import read_table
+from fairtune.core.parquet import read_table
 
 SCHEMA = pa.schema(
     [("row_id", pa.string()), ("label", pa.int32()), ("input_ids", pa.list_(pa.int32()))]

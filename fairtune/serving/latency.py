@@ -78,7 +78,7 @@ def measure(study: Params, said: Callable[[str], None]) -> Serving:
         threads=examiner.device.threads,
         versions={name: version(name) for name in ("torch", "transformers", *NEEDED)},
         rows=rows,
-        single_rows=min(LATENCY_ROWS[CPU], rows),
+        single_rows=min(LATENCY_ROWS, rows),
         points=points,
     )
 

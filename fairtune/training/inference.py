@@ -15,11 +15,10 @@ from fairtune.runs.record import Inference
 from fairtune.runs.token_cache import Encoded
 from fairtune.training.prediction import probabilities
 
-# Rows that inference speed is measured on, and single rows that latency is. A processor needs no
-# warming of each shape, and is slow: a row more there is a tenth of a second.
+# Rows that inference speed is measured on, and single rows that latency is: a row more of these is
+# a tenth of a second on a processor, and a GPU plans its kernels anew for the length of each.
 SPEED_ROWS = {"cpu": 16}
-LATENCY_ROWS = {"cpu": 10}
-MOST_SPEED_ROWS, MOST_LATENCY_ROWS = 128, 20
+MOST_SPEED_ROWS, LATENCY_ROWS = 128, 10
 
 
 class Stopwatch:
@@ -41,10 +40,8 @@ class Stopwatch:
         self.pad_token_id = pad_token_id
         self.warms = device.type != "cpu"
         self.sample = sample_rows(encoded, device)
-        count = LATENCY_ROWS.get(device.type, MOST_LATENCY_ROWS)
-        self.singles = [
-            slice_rows(encoded, 1, start=index) for index in range(min(count, len(encoded)))
-        ]
+        count = min(LATENCY_ROWS, len(encoded))
+        self.singles = [slice_rows(encoded, 1, start=index) for index in range(count)]
 
     def timed(self, rows: Encoded, size: int) -> float:
         """Return the seconds that predicting these rows takes."""
