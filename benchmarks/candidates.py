@@ -33,6 +33,8 @@ from fairtune.data.corpus import Part
 from fairtune.models.pretrained import load_config
 from fairtune.runs import token_cache
 from fairtune.runs.token_cache import Encoded
+from fairtune.training.start import look_at_gpu, set_up_process
+from fairtune.training.start import look_at_gpu, set_up_process
 from stages import encode as stage
 from stages.train import train
 
@@ -98,7 +100,7 @@ def encode(study: params.Params, corpus: Mapping[str, Part], folder: Path) -> No
 
 def accuracy(study: params.Params, place: str, name: str, seed: int) -> dict[str, Any]:
     """Train one method with one seed and return its accuracies, in a process of a pool."""
-    terminal.quiet_libraries()
+    set_up_process()
     rows, manifest = rows_of(Path(place))
     shared = study.train.model_copy(update={"allow_busy_gpu": True, "validate_every_epoch": False})
     record = train(
@@ -108,6 +110,7 @@ def accuracy(study: params.Params, place: str, name: str, seed: int) -> dict[str
         name=name,
         seed=seed,
         save=lambda _model: 0.0,
+        base=look_at_gpu(shared),
         started=time.perf_counter(),
     ).record
     return {

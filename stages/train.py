@@ -19,6 +19,7 @@ from fairtune.preload import client, owner
 
 if TYPE_CHECKING:
     from fairtune.core import params
+    from fairtune.hardware.baseline import Baseline
     from fairtune.runs import token_cache
     from fairtune.runs.record import Run
 
@@ -33,16 +34,16 @@ def train(
     name: str,
     seed: int,
     save: Callable[[Any], float],
+    base: Baseline,
     started: float = STARTED,
 ) -> Run:
-    """Train one method with one seed; `save` writes a model's weights and returns their MiB."""
+    """Train one method with one seed; `save` writes a model's weights and returns their MiB.
+
+    `base` is the GPU before torch begins CUDA: what it holds then is others'.
+    """
     from fairtune.preload import deferral
-    from fairtune.training import start
     from fairtune.training.job import Job
 
-    start.set_up_process()
-    # Before torch begins CUDA: what the GPU holds now is others'.
-    base = start.look_at_gpu(study.train)
     deferral.complete()
     from fairtune.training.run import run_training
 
@@ -58,13 +59,18 @@ def main(started: float = STARTED) -> None:
 
     study = origins.pinned(params.load())
     name, seed = start.arguments(sys.argv[1:], study)
+    start.set_up_process()
+    # First of all: from now on the GPU's idle power is taken, for a second at least.
+    base = start.look_at_gpu(study.train)
     study = rates.settled(study, name)
     with files.fresh_folder(paths.training_folder(name, seed)) as folder:
         manifest = files.read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")
         splits = {s: token_cache.read(paths.ENCODED / f"{s}.parquet") for s in paths.SPLITS}
         tokenizer = paths.ENCODED / paths.TOKENIZER
         save = functools.partial(weights.save, folder=folder / paths.WEIGHTS)
-        run = train(study, splits, manifest, name=name, seed=seed, save=save, started=started)
+        run = train(
+            study, splits, manifest, name=name, seed=seed, save=save, base=base, started=started
+        )
         weights.complete(folder / paths.WEIGHTS, tokenizer=tokenizer, study=study)
         store.write_run(folder, run.record, run.history, run.predictions)
     print(recording.headline(run.record))

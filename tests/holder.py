@@ -10,7 +10,6 @@ own modules is handed to a fork. Started by the first test that runs DVC; they e
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import gc
 import importlib
@@ -23,8 +22,6 @@ import socket
 import struct
 import subprocess
 import sys
-import threading
-import traceback
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from fairtune.preload import owner, resident, server, wire
+from fairtune.preload import ending, owner, resident, server, wire
 from fairtune.preload.surroundings import fixed
 from tests.held import sitecustomize
 
@@ -148,34 +145,6 @@ def go_on(request: dict[str, Any], descriptors: list[int], pages: list[int], run
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
-def status_of(work: Any) -> int:
-    """Do the work as Python does a program's, and return the status that it would end with."""
-    status = 0
-    try:
-        work()
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGINT)
-    except SystemExit as ended:
-        if ended.code is not None and not isinstance(ended.code, int):
-            print(ended.code, file=sys.stderr)
-        status = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    return status & 0xFF
-
-
-def end(status: int) -> None:
-    """End this fork as a program ends, but for the clearing of its memory."""
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(status)
-
-
 def load(kind: str) -> None:
     """Import what the forks of a holder are to find imported."""
     if kind == "training":
@@ -289,7 +258,7 @@ def main() -> None:
     if request["module"] == sitecustomize.SERVER:
         go_on(request, descriptors, pages, run)
     else:
-        end(status_of(lambda: go_on(request, descriptors, pages, run)))
+        ending.end(ending.status_of(lambda: go_on(request, descriptors, pages, run)))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fairtune.preload import deferral, owner, resident, wire
+from fairtune.preload import deferral, ending, owner, resident, wire
 from fairtune.preload.forks import OURS, Server, sources
 from fairtune.preload.surroundings import surroundings
 
@@ -117,7 +117,7 @@ def main() -> None:
     )
     request = server.serve()
     if request is not None:
-        become(request)()
+        ending.end(ending.status_of(become(request)))
 
 
 if __name__ == "__main__":
