@@ -34,7 +34,6 @@ from fairtune.models.pretrained import load_config
 from fairtune.runs import token_cache
 from fairtune.runs.token_cache import Encoded
 from fairtune.training.start import look_at_gpu, set_up_process
-from fairtune.training.start import look_at_gpu, set_up_process
 from stages import encode as stage
 from stages.train import train
 
