@@ -12,9 +12,10 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from fairtune.cluster import bundle, errand, stages
+from fairtune.cluster import bundle, errand, keeper, stages
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, OtherInputsError, SpoiltError
+from fairtune.cluster.keeper import Keepers
 from fairtune.cluster.remote import Remote, RemoteError
 from fairtune.cluster.view import View
 from fairtune.core.disk import WORDS as DISK_WORDS
@@ -42,7 +43,7 @@ def work(task: Errand, parts: Mapping[str, Sequence[Any]]) -> Iterator[errand.Se
 
     node = ray.get_runtime_context().get_node_id()
     yield "node", node
-    yield from errand.run(task, read)
+    yield from errand.run(task, read, keeper=keeper.on(node))
 
 
 @dataclass(kw_only=True)
@@ -72,6 +73,7 @@ class Dispatcher:
     """Returns the ids of the nodes at hand that can run tasks."""
     cache: Path
     view: View
+    keepers: Keepers = field(default_factory=Keepers)
     parts: dict[str, list[Any]] = field(default_factory=dict)
     """The content of each file by its MD5, in Ray's object store."""
     avoid: dict[str, set[str]] = field(default_factory=dict)
@@ -169,6 +171,8 @@ class Dispatcher:
         stage = attempt.task.stage
         if kind == "node":
             attempt.node = content
+            # Where a node came late, for the tasks that follow there.
+            self.keepers.begin(content)
         elif kind == "on":
             attempt.host = content
             self.view.runs(stage, content, attempt.number)

@@ -22,11 +22,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from fairtune.cluster import environment
 from fairtune.cluster.remote import Remote, RemoteError
 from fairtune.core import origins, params
 from fairtune.core.paths import MODEL, TRIALS
-from fairtune.preload import client, owner
-from fairtune.runs.record import NODE
+from fairtune.preload import owner
 
 CHUNK_BYTES = 16 * 2**20
 POLL_SECONDS = 0.5
@@ -73,19 +73,22 @@ Send = tuple[str, Any]
 (bytes), `failed` (exit status or words), `done` (seconds)."""
 
 
-def run(errand: Errand, read: Callable[[Blob], Iterator[bytes]]) -> Iterator[Send]:
+def run(
+    errand: Errand, read: Callable[[Blob], Iterator[bytes]], *, keeper: str | None = None
+) -> Iterator[Send]:
     """Run a stage in a folder of its own, and yield what comes of it.
 
     Args:
         errand: the stage.
         read: yields the content of a file that the driver holds, in chunks.
+        keeper: the process of the node that tasks share their imports through; None: they do not.
     """
     yield "on", socket.gethostname()
     began = time.monotonic()
     try:
         with _folder() as folder:
             _furnish(folder, errand, read)
-            status = yield from _reproduce(folder, errand.stage)
+            status = yield from _reproduce(folder, errand.stage, keeper)
             # Finished trials are kept, also those of a search that is not.
             yield from _files(folder, TRIALS)
             if status:
@@ -176,22 +179,14 @@ def _from_cache(blob: Blob, cache: str | None, target: Path) -> bool:
     return True
 
 
-def _reproduce(folder: Path, stage: str) -> Generator[Send, None, int]:
+def _reproduce(folder: Path, stage: str, keeper: str | None) -> Generator[Send, None, int]:
     """Run the stage by DVC; yield what it prints, return its exit status."""
-    # What imports the libraries for several trainings is of no use to one.
-    environment = dict(os.environ) | {client.SWITCH: "0", NODE: socket.gethostname()}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    # Ray's workers find their code by it; the stage shall find its own.
-    environment.pop("PYTHONPATH", None)
-    this = owner.find(os.getpid())
-    if this is not None:
-        environment[owner.RUN] = str(this)
     log = folder / LOG
     with log.open("w+b") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "dvc", "repro", "-s", stage],
             cwd=folder,
-            env=environment,
+            env=environment.of_stage(keeper),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

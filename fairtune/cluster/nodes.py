@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fairtune.core.errors import UserError
-from fairtune.hardware.device import device_name
+from fairtune.hardware.processor import processor_name
 
 PINNED = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)")
 LOCK = Path("requirements.txt")
@@ -55,7 +55,7 @@ def look(asked: Asked) -> Seen:
         python=".".join(platform.python_version_tuple()[:2]),
         versions={name: _version(name) for name in asked.packages},
         gpus=_gpus(),
-        processor=device_name("cpu"),
+        processor=processor_name(),
         model_md5=None if asked.model is None else _content(Path(asked.model).expanduser()),
         shares_cache=asked.token is not None and Path(asked.token).is_file(),
     )

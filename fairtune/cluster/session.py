@@ -14,17 +14,18 @@ from typing import Any
 # Ray counts its users and reports home unless it is told, before it is loaded, not to.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fairtune.cluster import bundle, nodes, stages
 from fairtune.cluster.dispatch import LOGS, Dispatcher
+from fairtune.cluster.keeper import Keepers
 from fairtune.cluster.remote import Remote
 from fairtune.cluster.view import View
 from fairtune.core import params
 from fairtune.core.errors import UserError, one_line
 from fairtune.core.params import Params
+from fairtune.preload import client
 
-PASSED_ON = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS")
+PASSED_ON = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", client.SWITCH)
 """Of the driver's environment, what the tasks get."""
 LOOK_SECONDS = 120.0
 ANSWER_SECONDS = 10.0
@@ -47,6 +48,7 @@ class Session:
     options: dict[str, Any] = field(default_factory=dict)
     shared_cache: str | None = None
     parts: dict[str, list[Any]] = field(default_factory=dict)
+    keepers: Keepers = field(default_factory=Keepers)
 
     def run(self, kind: str) -> None:
         """Run the stale stages of a kind that DVC's run cache does not hold.
@@ -70,6 +72,7 @@ class Session:
                 cache=bundle.cache_folder(),
                 view=view,
                 parts=self.parts,
+                keepers=self.keepers,
             )
             lost = dispatcher.run(errands)
             failures = {name: lost[name] for name in names if name in lost}
@@ -185,22 +188,17 @@ class Session:
 
     def _answers(self, asked: nodes.Asked) -> Sequence[nodes.Seen]:
         """Return what each node says of itself."""
-        ask = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(nodes.look)
-        answers = [
-            ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            ).remote(asked)
-            for node in self.able()
-        ]
+        ids = [node["NodeID"] for node in self.able()]
         try:
-            found: list[nodes.Seen] = ray.get(answers, timeout=LOOK_SECONDS)
+            return self.keepers.look(ids, asked, seconds=LOOK_SECONDS)
         except ray.exceptions.RayError as error:
             raise UserError(f"a node does not answer: {one_line(error)[:200]}") from error
-        return found
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends."""
         if self.joined:
+            # What belongs to them ends now, and not when Ray has ended.
+            self.keepers.of_node.clear()
             ray.shutdown()
             self.joined = False
 

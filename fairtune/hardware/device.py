@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from fairtune.core.errors import UserError
 from fairtune.core.params import Train
 from fairtune.hardware import nvml
+from fairtune.hardware.processor import processor_name
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
@@ -120,13 +120,7 @@ def device_name(kind: str) -> str:
     """Return the name of the first GPU, or of the processor."""
     if kind == "cuda":
         return torch.cuda.get_device_name(0)
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return processor_name()
 
 
 def granted_cores() -> int:

@@ -98,6 +98,7 @@ def _request(module: str, function: str, started: float) -> dict[str, Any]:
     return {
         "surroundings": surroundings(),
         "environment": dict(os.environ),
+        "folder": os.getcwd(),
         "words": sys.argv,
         "ignored": [one for one in signal.Signals if signal.getsignal(one) == signal.SIG_IGN],
         "module": module,
@@ -108,7 +109,7 @@ def _request(module: str, function: str, started: float) -> dict[str, Any]:
 
 def address(run: owner.Process, libraries: Sequence[str]) -> str:
     """Return the name of the run's socket: an abstract one, which leaves no file behind."""
-    here = [os.geteuid(), os.getcwd(), os.readlink("/proc/self/ns/pid"), *libraries]
+    here = [os.geteuid(), owner.code_folder(), os.readlink("/proc/self/ns/pid"), *libraries]
     return f"\0fairtune-{run}-{hashlib.sha256(repr(here).encode()).hexdigest()[:16]}"
 
 
@@ -155,6 +156,7 @@ def launch(listener: socket.socket, run: owner.Process, libraries: Sequence[str]
     words = [str(listener.fileno()), str(run), *libraries]
     subprocess.Popen(
         [sys.executable, "-m", "fairtune.preload.server", *words],
+        cwd=owner.code_folder(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         pass_fds=[listener.fileno()],

@@ -77,7 +77,7 @@ class Server:
             client.close()
             return None
         reason = differing(self.around, request["surroundings"])
-        if reason is None and self.sources != sources():
+        if reason is None and self.sources != sources(request["folder"]):
             reason = "fairtune's own files"
         if reason:
             wire.tell(client, plain=reason)
@@ -160,14 +160,22 @@ class Server:
             self.ask_to_end(fork)
 
 
-def sources() -> dict[str, tuple[int, int]]:
-    """Return time and size of each of fairtune's files that this process has imported."""
+def sources(folder: str) -> dict[str, tuple[int, int]]:
+    """Return time and size of each of fairtune's files that this process has imported.
+
+    Args:
+        folder: has them, or a copy of those that lie in this process's.
+    """
+    here = Path.cwd()
     found: dict[str, tuple[int, int]] = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if file and (name.partition(".")[0] in OURS or name == "__main__"):
             with suppress(OSError):
-                seen = Path(file).stat()
+                path = Path(file)
+                if path.is_relative_to(here):
+                    path = folder / path.relative_to(here)
+                seen = path.stat()
                 found[file] = (seen.st_mtime_ns, seen.st_size)
     return found
 

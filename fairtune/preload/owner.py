@@ -18,6 +18,8 @@ from pathlib import Path
 
 # In the environment of what `fairtune.parallel` starts: the process that all of it belongs to.
 RUN = "FAIRTUNE_RUN"
+# In that of what `fairtune.cluster` starts: where the node keeps the code that its tasks copy.
+CODE = "FAIRTUNE_CODE"
 # A training whose run is gone has this long to end by itself.
 PATIENCE_SECONDS = 10.0
 # prctl's number of the signal that a process gets at its parent's death (linux/prctl.h).
@@ -49,6 +51,11 @@ class Process:
             return found
         os.close(found)
         return None
+
+
+def code_folder() -> str:
+    """Return the folder whose code this process runs: the working one, or the one it copies."""
+    return os.environ.get(CODE) or os.getcwd()
 
 
 def can_watch() -> bool:

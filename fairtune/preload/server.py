@@ -77,6 +77,10 @@ def become(request: dict[str, Any]) -> Callable[[], None]:
         signal.signal(one, signal.SIG_IGN if ignored else usual)
     os.environ.clear()
     os.environ.update(request["environment"])
+    # The same, unless several folders have copies of the code.
+    here, folder = os.getcwd(), request["folder"]
+    os.chdir(folder)
+    sys.path[:] = [folder if one == here else one for one in sys.path]
     sys.argv[:] = request["words"]
     # They were made for a log that nobody reads.
     for stream in (sys.stdout, sys.stderr):
@@ -112,7 +116,7 @@ def main() -> None:
         listener=listener,
         owner=watched,
         around=around,
-        sources=sources(),
+        sources=sources(os.getcwd()),
         pages=resident.file_pages(),
     )
     request = server.serve()

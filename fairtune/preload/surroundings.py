@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fairtune.preload import owner
+
 # Nothing reads these, or not before a training begins.
 FREE = ("_", "COLUMNS", "LINES", "OLDPWD", "PWD", "SHLVL")
 FREE_BEGINNINGS = ("DVC_", "FAIRTUNE_")
@@ -21,10 +23,12 @@ def surroundings() -> dict[str, Any]:
     """Return all that must be alike, as JSON can hold it."""
     umask = os.umask(0o077)
     os.umask(umask)
+    here, code = os.getcwd(), owner.code_folder()
+    path = [code if folder == here else folder for folder in sys.path]
     return {
-        "python": [sys.executable, sys.version, repr(sys.flags), sys.warnoptions, sys.path],
+        "python": [sys.executable, sys.version, repr(sys.flags), sys.warnoptions, path],
         "options": sorted(map(str, sys._xoptions.items())),
-        "folder": os.getcwd(),
+        "folder": code,
         "user": [os.geteuid(), os.getegid(), sorted(os.getgroups())],
         "limits": [
             list(resource.getrlimit(getattr(resource, name)))
