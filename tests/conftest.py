@@ -19,6 +19,8 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["GOMP_SPINCOUNT"] = "10000"
+# Ray gives it to its tasks, and what forks for a test must have been started with the same.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests import repositories, tiny, trained
 

@@ -45,6 +45,7 @@ READING = (
     "statsmodels.stats.multitest", "statsmodels.stats.contingency_tables",
 )  # fmt: skip
 TRAINING = ("stages.subset", "stages.encode", "pandas")
+RAYS = ("RAY_", "SPT_NOENV", "PYTHONBREAKPOINT")
 # Room for the words of a process that a fork stands for.
 ROOM = "." * 400
 
@@ -86,6 +87,15 @@ def _session() -> owner.Process | None:
     if not owner.can_watch():
         return None
     return owner.find(os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid())
+
+
+def alike(environment: dict[str, str]) -> dict[str, str]:
+    """Return what of an environment must be like that in which a holder was started.
+
+    Libraries read it as they load, all but what Ray sets for its workers.
+    """
+    kept = fixed(environment)
+    return {name: value for name, value in kept.items() if not name.startswith(RAYS)}
 
 
 def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -183,7 +193,7 @@ class Holder:
                 with suppress(OSError, ValueError):
                     request, descriptors = receive(client)
                     run = run_of(client)
-                    if fixed(request["environment"]) != self.alike:
+                    if alike(request["environment"]) != self.alike:
                         client.sendall(b"0\n")
                     elif (pid := os.fork()) == 0:
                         self.leave(client)
@@ -248,10 +258,10 @@ def main() -> None:
     watched = session.descriptor() if session else None
     if watched is None:
         return
-    alike = fixed(dict(os.environ))  # loading adds to it
+    started_in = alike(dict(os.environ))  # loading adds to it
     load(kind)
     pages = resident.file_pages() if kind == "training" else []
-    asked = Holder(listener, watched, alike).serve()
+    asked = Holder(listener, watched, started_in).serve()
     if asked is None:
         return
     request, descriptors, run = asked

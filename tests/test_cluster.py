@@ -22,6 +22,7 @@ from fairtune.cluster.intake import Intake, SpoiltError
 from fairtune.cluster.view import View
 from fairtune.core.errors import UserError
 from fairtune.preload import owner
+from tests.held import sitecustomize
 from tests.repositories import ROOT, Repository, copy, environment, inside, until
 
 NODES = 3
@@ -31,22 +32,32 @@ BEGUN = "        manifest = files.read_json("
 STAGES = ["train@ia3-1", "train@ia3-2", "train@lora-1", "train@lora-2"]
 
 
+def held() -> dict[str, str]:
+    """Return an environment in which DVC and the stages are forked from the tests' processes."""
+    return environment() | {sitecustomize.FORKS: "1"}
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without cores, and three nodes of one core each."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_health_check_period_ms", "500")
-        patch.setenv("RAY_health_check_failure_threshold", "3")
-        from ray.cluster_utils import Cluster
+    from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-        found = Cluster(initialize_head=True, head_node_args=head)  # type: ignore[no-untyped-call]
-        try:
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    made = []
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in held().items():
+                patch.setenv(name, value)
+            patch.delenv("PYTEST_CURRENT_TEST", raising=False)
+            patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+            patch.setenv("RAY_health_check_period_ms", "500")
+            patch.setenv("RAY_health_check_failure_threshold", "3")
+            made.append(Cluster(initialize_head=True, head_node_args=head))  # type: ignore
             for _ in range(NODES):
-                found.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-            yield found
-        finally:
+                made[0].add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+        yield made[0]
+    finally:
+        for found in made:
             found.shutdown()
 
 
@@ -64,7 +75,7 @@ def begin(repository: Repository, cluster: Any, *words: str) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-m", "fairtune.cluster", "--address", cluster.address, *words],
         cwd=repository.root,
-        env=environment(),
+        env=held(),
         stdout=(repository.root / ".dvc/tmp/printed").open("w"),
         stderr=subprocess.STDOUT,
         text=True,

@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from fairtune.cluster import bundle, errand, keeper, stages
+from fairtune.cluster import bundle, errand, stages
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, OtherInputsError, SpoiltError
 from fairtune.cluster.keeper import Keepers
@@ -34,7 +34,9 @@ MISTAKE = "fairtune:"
 
 
 @ray.remote(max_retries=0, max_calls=1)
-def work(task: Errand, parts: Mapping[str, Sequence[Any]]) -> Iterator[errand.Send]:
+def work(
+    task: Errand, parts: Mapping[str, Sequence[Any]], keepers: Mapping[str, str]
+) -> Iterator[errand.Send]:
     """Run an errand on a node; a process for each, so that nothing of another is in its memory."""
 
     def read(blob: Blob) -> Iterator[bytes]:
@@ -43,7 +45,7 @@ def work(task: Errand, parts: Mapping[str, Sequence[Any]]) -> Iterator[errand.Se
 
     node = ray.get_runtime_context().get_node_id()
     yield "node", node
-    yield from errand.run(task, read, keeper=keeper.on(node))
+    yield from errand.run(task, read, keeper=keepers.get(node))
 
 
 @dataclass(kw_only=True)
@@ -123,7 +125,7 @@ class Dispatcher:
             name=task.stage,
             _generator_backpressure_num_objects=UNDER_WAY,
             **options,
-        ).remote(task, self.contents(task))
+        ).remote(task, self.contents(task), self.keepers.processes())
         self.view.waits(task.stage)
         mode = "wb" if number == 1 else "ab"
         with (LOGS / f"{task.stage}.log").open(mode):

@@ -17,7 +17,8 @@ def of_stage(keeper: str | None) -> dict[str, str]:
     """Return the environment of a stage: alike for all tasks of a node, and nothing in it of Ray's.
 
     Args:
-        keeper: the process of the node that tasks share their imports through; None: they do not.
+        keeper: the process of the node that tasks share their imports through; where it is None,
+            or gone, they do not.
     """
     found = {name: value for name, value in os.environ.items() if not name.startswith(RAYS)}
     found[NODE] = socket.gethostname()
@@ -30,7 +31,7 @@ def of_stage(keeper: str | None) -> dict[str, str]:
     found.pop("PYTHONPATH", None)
     if kept:
         found["PYTHONPATH"] = os.pathsep.join(kept)
-    if keeper is not None:
+    if keeper is not None and owner.parse(keeper):
         return found | {owner.RUN: keeper, owner.CODE: os.getcwd()}
     # What imports the libraries for several trainings is of no use to one.
     this = owner.find(os.getpid())

@@ -18,9 +18,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from fairtune.cluster import nodes
 from fairtune.preload import owner
 
-NAME = "fairtune-keeper-"
-ANSWER_SECONDS = 10.0
-
 
 @ray.remote(num_cpus=0, max_restarts=0)
 class Keeper:
@@ -40,13 +37,15 @@ class Keepers:
     """The keepers of a driver. Each ends when nobody holds it any more."""
 
     of_node: dict[str, Any] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    """Which process each is, as Ray will tell."""
 
     def begin(self, node: str) -> Any:
         """Return a node's keeper, begun if it has none."""
         if node not in self.of_node:
             affinity = NodeAffinitySchedulingStrategy(node, soft=False)
-            options = {"name": f"{NAME}{node}", "scheduling_strategy": affinity}
-            self.of_node[node] = Keeper.options(**options).remote()  # type: ignore[attr-defined]
+            keeper = Keeper.options(scheduling_strategy=affinity).remote()  # type: ignore
+            self.of_node[node], self.answers[node] = keeper, keeper.process.remote()
         return self.of_node[node]
 
     def look(self, ids: Sequence[str], asked: nodes.Asked, *, seconds: float) -> list[nodes.Seen]:
@@ -59,11 +58,15 @@ class Keepers:
         found: list[nodes.Seen] = ray.get(answers, timeout=seconds)
         return found
 
+    def processes(self) -> dict[str, str]:
+        """Return which process is the keeper of each node, as far as they have answered."""
+        found: dict[str, str] = {}
+        for node, answer in self.answers.items():
+            with suppress(RayError):
+                found[node] = ray.get(answer, timeout=0)
+        return found
 
-def on(node: str) -> str | None:
-    """Return which process is the keeper on a task's node; None where there is none."""
-    with suppress(ValueError, RayError):
-        keeper: Any = ray.get_actor(f"{NAME}{node}")
-        found: Any = ray.get(keeper.process.remote(), timeout=ANSWER_SECONDS)
-        return found if owner.parse(found) else None
-    return None
+    def end(self) -> None:
+        """End them all, and what belongs to them."""
+        self.answers.clear()
+        self.of_node.clear()

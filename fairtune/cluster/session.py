@@ -198,7 +198,7 @@ class Session:
         """Leave the cluster; one that was started here ends."""
         if self.joined:
             # What belongs to them ends now, and not when Ray has ended.
-            self.keepers.of_node.clear()
+            self.keepers.end()
             ray.shutdown()
             self.joined = False
 
