@@ -42,7 +42,8 @@ def cluster() -> Iterator[Any]:
     """A head without cores, and three nodes of one core each."""
     from ray.cluster_utils import Cluster
 
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+    head = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False,
+            "object_store_memory": STORE_BYTES}  # fmt: skip
     made = []
     try:
         with pytest.MonkeyPatch.context() as patch:
@@ -101,11 +102,31 @@ def waits(repository: Repository, stage: str) -> None:
     file.write_text(text.replace(BEGUN, wait + BEGUN))
 
 
+def notes_parents(repository: Repository) -> None:
+    """Let each training note the process that it was forked from, wherever it runs."""
+    file = repository.root / "stages/train.py"
+    note = repr(str(repository.root / "parents"))
+    text = f"        print(name, seed, os.getppid(), file=open({note}, 'a'))\n"
+    stage = file.read_text().replace("import sys\n", "import os\nimport sys\n", 1)
+    file.write_text(stage.replace(BEGUN, text + BEGUN))
+
+
+def parents(repository: Repository) -> dict[str, int]:
+    """Return the process that each training was forked from last."""
+    lines = (repository.root / "parents").read_text().splitlines()
+    return {f"train@{name}-{seed}": int(pid) for name, seed, pid in map(str.split, lines)}
+
+
 def tasks() -> list[Path]:
     """Return the folders in which trainings are under way on the nodes."""
     import tempfile
 
     return [path.parent for path in Path(tempfile.gettempdir()).glob("fairtune-task-*/models")]
+
+
+def words(pid: int) -> list[str]:
+    """Return what a process was started with."""
+    return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
 def node_of(folder: Path, cluster: Any) -> Any:
@@ -124,6 +145,7 @@ def node_of(folder: Path, cluster: Any) -> Any:
 def test_nodes_train_at_once_one_dies_the_driver_dies_and_nothing_finished_is_lost(
     repository: Repository, cluster: Any
 ) -> None:
+    notes_parents(repository)
     waits(repository, "train@ia3-2")
     process = begin(repository, cluster)
     until(lambda: "train@lora-2 done" in printed(repository), 120)
@@ -131,15 +153,22 @@ def test_nodes_train_at_once_one_dies_the_driver_dies_and_nothing_finished_is_lo
     # Three run at once: the fourth waits for one of them.
     before = said.partition(" done after")[0]
     assert before.count(" runs on ") == NODES
+    # And it is forked from the same process as the one before it on that node.
+    forked = parents(repository)
+    assert set(forked) == set(STAGES)
+    assert len(set(forked.values())) == NODES
+    assert all("fairtune.preload.server" in " ".join(words(pid)) for pid in forked.values())
     (folder,) = until(tasks)
     cluster.remove_node(node_of(folder, cluster), allow_graceful=False)
     until(lambda: "train@ia3-2 failed on" in printed(repository), 60)
+    until(lambda: owner.find(forked["train@ia3-2"]) is None)
     until(lambda: "(attempt 2)" in printed(repository), 60)
 
     process.send_signal(signal.SIGKILL)
     process.wait()
     # What a dead driver's tasks had begun ends with it.
     until(lambda: not any(inside(folder) for folder in tasks()), 60)
+    until(lambda: not any(map(owner.find, parents(repository).values())))
     (repository.root / "go").touch()
     kept = {stage for stage in STAGES if f"{stage} done" in said}
     assert kept == set(STAGES) - {"train@ia3-2"}
@@ -150,6 +179,7 @@ def test_nodes_train_at_once_one_dies_the_driver_dies_and_nothing_finished_is_lo
     assert "train@ia3-2 done" in said
     assert not any(f"{stage} runs on" in said for stage in kept)
     assert "cluster: 1 of 1 done" in said
+    until(lambda: owner.find(parents(repository)["train@ia3-2"]) is None)
     for stage in STAGES:
         assert f"Running stage '{stage}'" not in said
         assert f"Stage '{stage}' didn't change, skipping" in said
