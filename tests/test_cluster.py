@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from fairtune.cluster import bundle, dispatch, errand, nodes, session
+from fairtune.cluster import environment as cluster_environment
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, SpoiltError
 from fairtune.cluster.view import View
 from fairtune.core.errors import UserError
-from fairtune.preload import owner
+from fairtune.preload import client, owner
 from tests.held import sitecustomize
 from tests.repositories import ROOT, Repository, copy, environment, inside, until
 
@@ -279,6 +280,40 @@ def test_what_a_killed_task_left_is_removed_and_what_another_works_in_is_not(
     assert not folder.exists()
 
 
+def test_a_stage_gets_the_environment_of_its_node_and_nothing_of_rays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAY_JOB_ID", "1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), "/node/packages"]))
+    for _ in range(2):
+        found = cluster_environment.of_stage(None)
+        assert not [name for name in found if name.startswith("RAY_")]
+        assert found["PYTHONPATH"] == "/node/packages"
+        # Twice the same: a training is forked only from a process of its own environment.
+        monkeypatch.setenv("PATH", found["PATH"])
+    assert found["PATH"].split(os.pathsep).count(str(Path(sys.executable).parent)) == 1
+
+
+def test_a_stage_shares_its_imports_through_its_keeper_while_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(client.SWITCH, raising=False)
+    this = str(owner.find(os.getpid()))
+    keeper = subprocess.Popen(["sleep", "60"])
+    name = str(owner.find(keeper.pid))
+    found = cluster_environment.of_stage(name)
+    assert (found[owner.RUN], found[owner.CODE]) == (name, str(tmp_path))
+    assert client.SWITCH not in found
+    keeper.kill()
+    keeper.wait()
+    for gone in (name, None):
+        alone = cluster_environment.of_stage(gone)
+        assert (alone[owner.RUN], alone[client.SWITCH]) == (this, "0")
+        assert owner.CODE not in alone
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "localhost:many", "ray://host:10001"])
 def test_an_address_without_a_cluster_is_refused(address: str) -> None:
     with pytest.raises(UserError, match=f"--address: '{address}'"):
@@ -407,6 +442,8 @@ def dispatcher(tmp_path: Path) -> dispatch.Dispatcher:
         ("fairtune: methods.lora.r: 0 is not right", True),
         ("fairtune: methods.lora: out of memory; lower train.batch_size", False),
         ("fairtune: /tmp/x: the disk is full: free some space, then run again", False),
+        ("fairtune: interrupted", False),
+        ("fairtune: the training was ended by SIGTERM", False),
         ("RuntimeError: CUDA error: an illegal memory access", False),
     ],
 )

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,7 @@ def work(started):
     assert "heavy" in sys.modules
     word = sys.argv[1]
     print("work", word, os.getpid(), os.environ.get("DVC_STAGE"), random.random(), flush=True)
+    if word == "where": print(os.getcwd(), sys.path[0], __file__, flush=True)
     if word == "exit": sys.exit(7)
     if word == "mistake": raise UserError("no such thing")
     if word == "die": os.kill(os.getpid(), 9)
@@ -64,11 +66,13 @@ class Run:
         self.runner = subprocess.Popen(["sleep", "120"])
         self.clients: list[subprocess.Popen[str]] = []
 
-    def begin(self, *words: str, module: str = "client", **variables: str) -> subprocess.Popen[str]:
+    def begin(
+        self, *words: str, module: str = "client", folder: Path | None = None, **variables: str
+    ) -> subprocess.Popen[str]:
         belongs = {owner.RUN: str(owner.find(self.runner.pid)), "PYTHONPATH": str(ROOT)}
         client = subprocess.Popen(
             [sys.executable, "-m", module, *words],
-            cwd=self.folder,
+            cwd=folder or self.folder,
             env={**os.environ, **belongs, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -78,8 +82,10 @@ class Run:
         self.clients.append(client)
         return client
 
-    def done(self, *words: str, **variables: str) -> tuple[int, str, str]:
-        client = self.begin(*words, **variables)
+    def done(
+        self, *words: str, folder: Path | None = None, **variables: str
+    ) -> tuple[int, str, str]:
+        client = self.begin(*words, folder=folder, **variables)
         out, err = client.communicate(timeout=60)
         return client.returncode, out, err
 
@@ -209,6 +215,24 @@ def test_an_edit_between_two_trainings_counts(run: Run) -> None:
     (run.folder / "work.py").write_text(text)
     assert run.done("go")[1].startswith("edited go")
     assert run.imports() == 1
+
+
+def test_folders_with_copies_of_the_code_share_one_process_and_each_runs_its_own(
+    run: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # Its own package, as a task has it; the process that forks looks at the times of its files.
+    shutil.copytree(ROOT / "fairtune", run.folder / "fairtune")
+    code = {owner.CODE: str(run.folder), "PYTHONPATH": ""}
+    folders = [tmp_path_factory.mktemp("task") for _ in range(3)]
+    for folder in folders:
+        shutil.copytree(run.folder, folder, dirs_exist_ok=True)
+    for folder in folders[:2]:
+        printed = run.done("where", folder=folder, **code)[1].splitlines()
+        assert printed[1:] == [f"{folder} {folder} {folder / 'work.py'}", "status 0"]
+        shutil.rmtree(folder)
+    assert run.imports() == 1
+    (folders[2] / "fairtune/preload/forks.py").touch()
+    assert run.done("go", folder=folders[2], **code)[1] == "plain\n"
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ UNDER_WAY = 4
 NODE_ID = "ray.io/node-id"
 MISTAKE = "fairtune:"
 """How a line begins that names a user's mistake, unless memory or disk is short."""
+ENDED = ("fairtune: interrupted", "fairtune: the training was ended")
+"""How one begins that says that something else ended a training."""
 
 
 @ray.remote(max_retries=0, max_calls=1)
@@ -215,7 +217,8 @@ class Dispatcher:
         said = stages.first_error(LOGS / f"{stage}.log")
         short = (*MEMORY_WORDS, "disk", *DISK_WORDS)
         passing = any(words.lower() in said.lower() for words in short)
-        return said, said.startswith(MISTAKE) and not passing
+        mistake = said.startswith(MISTAKE) and not said.startswith(ENDED)
+        return said, mistake and not passing
 
     def over(self, attempt: Attempt) -> Attempt | None:
         """Count a task that is over; return its next attempt where there is one."""

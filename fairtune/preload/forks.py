@@ -166,7 +166,7 @@ def sources(folder: str) -> dict[str, tuple[int, int]]:
     Args:
         folder: has them, or a copy of those that lie in this process's.
     """
-    here = Path.cwd()
+    here = owner.code_folder()
     found: dict[str, tuple[int, int]] = {}
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)

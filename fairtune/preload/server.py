@@ -75,12 +75,12 @@ def become(request: dict[str, Any]) -> Callable[[], None]:
         ignored = one in request["ignored"]
         usual = signal.default_int_handler if one == signal.SIGINT else signal.SIG_DFL
         signal.signal(one, signal.SIG_IGN if ignored else usual)
-    os.environ.clear()
-    os.environ.update(request["environment"])
     # The same, unless several folders have copies of the code.
-    here, folder = os.getcwd(), request["folder"]
+    here, folder = owner.code_folder(), request["folder"]
     os.chdir(folder)
     sys.path[:] = [folder if one == here else one for one in sys.path]
+    os.environ.clear()
+    os.environ.update(request["environment"])
     sys.argv[:] = request["words"]
     # They were made for a log that nobody reads.
     for stream in (sys.stdout, sys.stderr):
