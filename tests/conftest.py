@@ -19,8 +19,10 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["GOMP_SPINCOUNT"] = "10000"
-# Ray gives it to its tasks, and what forks for a test must have been started with the same.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# All trainings, in this process and in those that it starts, compute on one thread: with two on two
+# cores, another process makes each wait for the other, and a step of a tiny model takes ten times
+# the processor time. Ray gives it to its tasks besides: what forks for them must have the same.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 from tests import repositories, tiny, trained
 
@@ -81,11 +83,7 @@ def _little_to_collect() -> None:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Compute on one thread.
-
-    With two on two cores, another process makes each wait for the other, and a step of a tiny
-    model takes a hundred times as long.
-    """
+    """Compute on one thread, also where a test before set another number."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 

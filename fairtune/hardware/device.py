@@ -14,6 +14,8 @@ from fairtune.hardware import nvml
 from fairtune.hardware.processor import processor_name
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+# OpenMP's variable for the number of threads, which torch also reads when it is imported.
+THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def choose(train: Train) -> Choice:
         raise UserError(f"train.precision: fp16 needs a CUDA GPU; on {kind} use bf16 or fp32")
     if train.precision != "auto":
         reason = "asked for"
-    threads = granted_cores()
+    threads = threads_to_use()
     torch.set_num_threads(threads)
     return Choice(
         type=kind, name=device_name(kind), precision=precision, reason=reason, threads=threads
@@ -121,6 +123,17 @@ def device_name(kind: str) -> str:
     if kind == "cuda":
         return torch.cuda.get_device_name(0)
     return processor_name()
+
+
+def threads_to_use() -> int:
+    """Return on how many threads torch is to compute: one a core, or fewer where the user says so.
+
+    OMP_NUM_THREADS may be a list, of which the first number counts (OpenMP 5.2, section 21.1.2);
+    what is no number says nothing.
+    """
+    first = os.environ.get(THREADS, "").split(",")[0].strip()
+    asked = int(first) if first.isdecimal() else 0
+    return min(granted_cores(), asked) if asked else granted_cores()
 
 
 def granted_cores() -> int:
