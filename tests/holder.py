@@ -44,7 +44,10 @@ READING = (
     "pandas", "pyarrow.parquet", "pyarrow.compute", "scipy.stats", "scipy.optimize",
     "statsmodels.stats.multitest", "statsmodels.stats.contingency_tables",
 )  # fmt: skip
-TRAINING = ("stages.subset", "stages.encode", "pandas")
+TRAINING = (
+    "stages.subset", "stages.encode", "pandas", "transformers.models.bert.modeling_bert",
+    "transformers.conversion_mapping",
+)  # fmt: skip
 RAYS = ("RAY_", "SPT_NOENV", "PYTHONBREAKPOINT")
 # Room for the words of a process that a fork stands for.
 ROOM = "." * 400
@@ -159,6 +162,10 @@ def load(kind: str) -> None:
     """Import what the forks of a holder are to find imported."""
     if kind == "training":
         server.load([*wire.LIBRARIES, *TRAINING])
+        # At the first model that it loads Transformers compiles a thousand expressions, and keeps
+        # them for the others.
+        sys.modules["transformers.conversion_mapping"].get_checkpoint_conversion_mapping("bert")
+        gc.freeze()
         return
     for name in READING:
         importlib.import_module(name)
