@@ -49,6 +49,7 @@ TRAINING = (
     "transformers.conversion_mapping",
 )  # fmt: skip
 RAYS = ("RAY_", "SPT_NOENV", "PYTHONBREAKPOINT")
+HUB, HUBS = "huggingface_hub", ("HF_",)
 # Room for the words of a process that a fork stands for.
 ROOM = "." * 400
 
@@ -95,10 +96,12 @@ def _session() -> owner.Process | None:
 def alike(environment: dict[str, str]) -> dict[str, str]:
     """Return what of an environment must be like that in which a holder was started.
 
-    Libraries read it as they load, all but what Ray sets for its workers.
+    Libraries read it as they load, all but what Ray sets for its workers, and what the Hub's
+    library alone reads where it is not loaded.
     """
+    free = RAYS if HUB in sys.modules else (*RAYS, *HUBS)
     kept = fixed(environment)
-    return {name: value for name, value in kept.items() if not name.startswith(RAYS)}
+    return {name: value for name, value in kept.items() if not name.startswith(free)}
 
 
 def receive(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -265,10 +268,10 @@ def main() -> None:
     watched = session.descriptor() if session else None
     if watched is None:
         return
-    started_in = alike(dict(os.environ))  # loading adds to it
+    environment = dict(os.environ)  # loading adds to it
     load(kind)
     pages = resident.file_pages() if kind == "training" else []
-    asked = Holder(listener, watched, started_in).serve()
+    asked = Holder(listener, watched, alike(environment)).serve()
     if asked is None:
         return
     request, descriptors, run = asked

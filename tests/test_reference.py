@@ -12,9 +12,9 @@ from tests.repositories import ROOT, clone
 
 STUDY = ROOT / "studies/imdb-roberta.yaml"
 CLASSES = ("negative", "positive")
-# So few rows and trials that the test takes a minute; the other settings are the study's own.
+# So few rows and trials that the test takes half a minute; the other settings are the study's own.
 SMALLER = {
-    "subset.train": 160, "subset.validation": 40, "subset.test": 40, "train.batch_size": 8,
+    "subset.train": 96, "subset.validation": 40, "subset.test": 40, "train.batch_size": 8,
     "seeds": [42], "search.trials": 3, "search.extend": False, "compare.resamples": 1000,
 }  # fmt: skip
 # So small a model learns at rates that are so many times as high.
