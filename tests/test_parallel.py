@@ -32,7 +32,7 @@ def begin(repository: Repository) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "fairtune.parallel"],
         cwd=repository.root,
-        env=environment() | {"FAIRTUNE_SLOTS": "2", "OMP_NUM_THREADS": "1"},
+        env=environment() | {"FAIRTUNE_SLOTS": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
