@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, inf, log, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import chdtri, ndtr, ndtri, stdtr, stdtrit
 
 FloatArray = npt.NDArray[np.float64]
 Outcomes = npt.NDArray[Any]
@@ -27,6 +28,15 @@ Outcomes = npt.NDArray[Any]
 FEWEST_SEEDS = 3
 """Trainings of each method from which on a study speaks of methods. One says nothing of other
 seeds, and two next to nothing: Student's t of one degree of freedom is 12.7."""
+
+
+KNOWN = 0.5
+"""Degrees of freedom that the prior of the seeds' variance adds: with two methods of three seeds a
+detectable difference is then found in 75 to 88% of studies, whatever the seeds do. 0, the prior
+that is flat in the logarithm, is right for large effects and finds 90% for small ones. 2/3 would
+make the estimate the median of what is drawn (Wilson and Hilferty 1931, PNAS 17:684)."""
+TABLE = 257
+"""Degrees of freedom that Student's t is computed for: others are right within 0.001%."""
 
 
 @dataclass(frozen=True)
@@ -166,39 +176,44 @@ def crossed_error(
 
 def drawn_variances(part: SeedPart, draws: int, random: np.random.Generator) -> FloatArray:
     """Return estimates of the seeds' variance as further studies would find them, (draws,)."""
-    return estimates(np.full(draws, max(part.excess, 0.0)), part, random)
+    chances = random.chisquare(part.seeds - 1, draws) / (part.seeds - 1)
+    return estimates(np.full(draws, max(part.excess, 0.0)), part, chances)
 
 
-def estimates(excess: FloatArray, part: SeedPart, random: np.random.Generator) -> FloatArray:
+def estimates(excess: FloatArray, part: SeedPart, chances: FloatArray) -> FloatArray:
     """Return estimates of `SeedPart.variance`, a study each, (draws,).
 
     Args:
         excess: the true variance of a training's score by its seed in each study, (draws,).
         part: its noise and number of seeds are those of the studies.
-        random: where they are drawn from.
+        chances: how many times the true spread of the trainings each study finds, (draws,).
     """
-    one = excess + part.noise
-    spread = one * random.chisquare(part.seeds - 1, len(excess)) / (part.seeds - 1)
-    return np.maximum(spread - part.noise, 0.0) / part.seeds
+    found: FloatArray = np.maximum((excess + part.noise) * chances - part.noise, 0.0) / part.seeds
+    return found
 
 
-def possible_excess(
-    parts: Sequence[SeedPart], draws: int, random: np.random.Generator
-) -> FloatArray:
+def possible_excess(parts: Sequence[SeedPart], shares: FloatArray) -> FloatArray:
     """Return what the seeds' variance may truly be, given what a study found of it, (draws,).
 
     It is taken to be the same for all methods, which few seeds tell better than each method's own.
-    The draws are from the posterior of a normal variance under the usual prior, a scaled inverse
-    chi-square (Gelman et al. 2013, Bayesian Data Analysis, 3rd ed., sec. 3.2).
+    The draws are from the posterior of a normal variance, a scaled inverse chi-square (Gelman et
+    al. 2013, Bayesian Data Analysis, 3rd ed., sec. 3.2), under a prior that is a little steeper
+    than the usual one: noise is part of the variance, and the seeds may do nothing at all.
+
+    Args:
+        parts: how the trainings of each method differ.
+        shares: how probable a value at most as large is, (draws,).
     """
     degrees = sum(part.seeds - 1 for part in parts)
     spread = float(np.mean([part.spread for part in parts]))
     noise = float(np.mean([part.noise for part in parts]))
-    possible: FloatArray = spread * degrees / random.chisquare(degrees, draws) - noise
-    return np.maximum(possible, 0.0)
+    possible = spread * degrees / chdtri(degrees + KNOWN, shares) - noise
+    return np.asarray(np.maximum(possible, 0.0))
 
 
-def reaches(rows: float, drawn: FloatArray, *, seeds: int, tail: float) -> FloatArray:
+def reaches(
+    rows: float, drawn: FloatArray, *, seeds: int, tail: float, row_degrees: float = inf
+) -> FloatArray:
     """Return `CrossedError.quantile` for many draws of the two seed variances, (draws,).
 
     Args:
@@ -206,12 +221,20 @@ def reaches(rows: float, drawn: FloatArray, *, seeds: int, tail: float) -> Float
         drawn: variances by the seeds, (2, draws).
         seeds: trainings of each method.
         tail: one-sided probability.
+        row_degrees: degrees of freedom of `rows`.
     """
     variance, squares = drawn.sum(axis=0), (drawn**2).sum(axis=0) / (seeds - 1)
-    # Where no variance was found t counts for nothing, and is not computed: it takes longest.
-    some = squares > 0
-    t = np.zeros_like(variance)
-    t[some] = stdtrit(variance[some] ** 2 / squares[some], tail)
-    z = float(ndtri(tail))
+    # Welch's degrees lie between those of one method and of both. Student's t takes longest, and
+    # is read from a table of the inverse degrees; where no variance was found it counts for nothing
+    inverse = np.divide(squares, variance**2, out=np.zeros_like(variance), where=variance > 0)
+    t = np.interp(inverse, *_student(seeds - 1, tail))
+    z = float(ndtri(tail) if row_degrees == inf else stdtrit(row_degrees, tail))
     reach: FloatArray = np.sqrt(z * z * rows + t * t * variance)
     return reach
+
+
+@lru_cache(maxsize=8)
+def _student(degrees: int, tail: float) -> tuple[FloatArray, FloatArray]:
+    """Return the inverse of degrees of freedom, from twice so many down, and Student's t there."""
+    inverse = np.linspace(0.5, 1.0, TABLE) / degrees
+    return inverse, np.asarray(stdtrit(1 / inverse, tail), dtype=np.float64)

@@ -23,12 +23,10 @@ from fairtune.analysis.crossed import (
     FloatArray,
     SeedPart,
     crossed_error,
-    estimates,
-    possible_excess,
-    reaches,
     row_variance,
     seed_part,
 )
+from fairtune.analysis.detection import Draws, Room, RowGaps, of_methods, of_models
 from fairtune.analysis.mcnemar import exact_mcnemar
 from fairtune.analysis.sample import RESAMPLES, Sample, row_shifts
 
@@ -36,7 +34,7 @@ POWER = 0.8
 TIE = 1e-9
 """Share by which like errors may differ: with one seed they lie on a lattice, and rounding must not
 set interval and p at odds."""
-DRAWS = 4_000  # simulated studies: a power is right within 0.6 points
+DRAWS = 2_000  # simulated studies
 TINY = 1e-300
 """A probability whose normal deviate is still finite."""
 
@@ -105,10 +103,20 @@ class Family:
         """The error of each difference."""
         return {pair: self._error(*pair) for pair in self.pairs}
 
+    @cached_property
+    def draws(self) -> Draws:
+        """Further studies of the same size, as their seeds may come out."""
+        return Draws.of(list(self.parts.values()), DRAWS, seed=self.seed + 2)
+
+    def _differences(self, a: str, b: str) -> FloatArray:
+        """Return what two methods differ by on each unit, (units,)."""
+        names, means = self.sample.names, self.sample.means
+        differences: FloatArray = means[names.index(a)] - means[names.index(b)]
+        return differences
+
     def _error(self, a: str, b: str) -> CrossedError:
-        sample, names = self.sample, self.sample.names
-        differences = sample.means[names.index(a)] - sample.means[names.index(b)]
-        variance = row_variance(differences, grain=sample.grain)
+        sample = self.sample
+        variance = row_variance(self._differences(a, b), grain=sample.grain)
         return crossed_error(
             variance,
             [sample.outcomes[a], sample.outcomes[b]],
@@ -188,22 +196,24 @@ class Family:
     def detectable(self, a: str, b: str, *, power: float = POWER) -> float:
         """Return the smallest true difference that the verdict finds with this power.
 
-        Studies with the errors found here are drawn, each with seeds' variances estimated anew
-        from as many seeds: the verdict finds a difference that is larger than the reach of its
-        interval less the error. What few seeds leave open of their true variance is drawn, too: by
-        the estimate alone three seeds would find the difference in 70% of cases.
+        Errors are those that come with so large a difference (`fairtune.analysis.detection`).
         """
         tail = float(ndtr(-self.critical(self.alpha)))
-        error = self.errors[a, b]
-        if not self.sample.covers_seeds:
-            return error.quantile(tail) + error.quantile(1 - power)
-        random = np.random.default_rng(self.seed + 2)
-        excess = possible_excess(list(self.parts.values()), DRAWS, random)
-        drawn = np.stack([estimates(excess, self.parts[name], random) for name in (a, b)])
-        reach = reaches(error.rows, drawn, seeds=self.sample.seeds, tail=tail)
-        spread = np.sqrt(error.rows + 2 * excess / self.sample.seeds)
-        missed = spread * random.standard_normal(DRAWS)
-        return float(np.quantile(reach - missed, power))
+        sample, score = self.sample, self.sample.score
+        gaps = RowGaps.of(self._differences(a, b), grain=sample.grain)
+        length = 1.0 - score.lowest
+        if not sample.covers_seeds:
+            return of_models(gaps, most=length, degrees=sample.row_degrees, tail=tail, power=power)
+        middle = (sample.scores[a] + sample.scores[b]) / 2
+        return of_methods(
+            gaps,
+            (self.parts[a], self.parts[b]),
+            self.draws,
+            Room(middle=(middle - score.lowest) / length, end=0.5 / sample.rows, length=length),
+            degrees=sample.row_degrees,
+            tail=tail,
+            power=power,
+        )
 
 
 def compare_pairs(
