@@ -17,6 +17,7 @@ import pytest
 
 from fairtune.preload import owner
 from tests import tiny
+from tests.held import sitecustomize
 from tests.repositories import ROOT, Repository, clone, environment, until
 
 STUDY = """
@@ -128,7 +129,7 @@ def test_what_was_finished_before_a_kill_stays(repository: Repository) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "rates"],
         cwd=repository.root,
-        env=environment(),
+        env=environment() | {sitecustomize.FORKS: "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
