@@ -51,7 +51,7 @@ class Repository:
         done = subprocess.run(
             command,
             cwd=self.root,
-            env=environment() | {sitecustomize.FORKS: "1"} | self.variables | variables,
+            env=forking() | self.variables | variables,
             capture_output=True,
             text=True,
             check=False,
@@ -122,6 +122,11 @@ def environment() -> dict[str, str]:
     quiet = {"HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
     made = {**kept, **author, **quiet, "PATH": path}
     return made | holder.variables(made)
+
+
+def forking() -> dict[str, str]:
+    """Return such an environment, in which DVC and the stages fork from the tests' processes."""
+    return environment() | {sitecustomize.FORKS: "1"}
 
 
 def clone(root: Path, *, pipeline: str | None = None, shares_libraries: bool = False) -> Repository:

@@ -23,19 +23,13 @@ from fairtune.cluster.intake import Intake, SpoiltError
 from fairtune.cluster.view import View
 from fairtune.core.errors import UserError
 from fairtune.preload import client, owner
-from tests.held import sitecustomize
-from tests.repositories import ROOT, Repository, copy, environment, inside, until
+from tests.repositories import ROOT, Repository, copy, forking, inside, until
 
 NODES = 3
 STORE_BYTES = 80 * 2**20
 BEGUN = "        manifest = files.read_json("
 """A line of the stage `train`, within the folder that it fills, before which a test waits."""
 STAGES = ["train@ia3-1", "train@ia3-2", "train@lora-1", "train@lora-2"]
-
-
-def held() -> dict[str, str]:
-    """Return an environment in which DVC and the stages are forked from the tests' processes."""
-    return environment() | {sitecustomize.FORKS: "1"}
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +42,7 @@ def cluster() -> Iterator[Any]:
     made = []
     try:
         with pytest.MonkeyPatch.context() as patch:
-            for name, value in held().items():
+            for name, value in forking().items():
                 patch.setenv(name, value)
             patch.delenv("PYTEST_CURRENT_TEST", raising=False)
             patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
@@ -77,7 +71,7 @@ def begin(repository: Repository, cluster: Any, *words: str) -> subprocess.Popen
     return subprocess.Popen(
         [sys.executable, "-m", "fairtune.cluster", "--address", cluster.address, *words],
         cwd=repository.root,
-        env=held(),
+        env=forking(),
         stdout=(repository.root / ".dvc/tmp/printed").open("w"),
         stderr=subprocess.STDOUT,
         text=True,

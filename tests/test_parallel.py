@@ -15,8 +15,7 @@ from fairtune import parallel
 from fairtune.cluster import stages
 from fairtune.core.errors import UserError
 from tests import tiny
-from tests.held import sitecustomize
-from tests.repositories import Repository, copy, environment, inside, until
+from tests.repositories import Repository, copy, forking, inside, until
 
 HELD = "LIBRARIES = "
 """What is imported once for all trainings."""
@@ -33,7 +32,7 @@ def begin(repository: Repository) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "fairtune.parallel"],
         cwd=repository.root,
-        env=environment() | {sitecustomize.FORKS: "1", "FAIRTUNE_SLOTS": "2"},
+        env=forking() | {"FAIRTUNE_SLOTS": "2"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

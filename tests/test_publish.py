@@ -27,9 +27,8 @@ from fairtune.runs.record import Run, RunRecord
 from fairtune.runs.search import Search
 from fairtune.runs.store import write_run
 from tests import commands
-from tests.held import sitecustomize
 from tests.reports import ROOT, make_serving, make_sweep, write_study_of
-from tests.repositories import environment
+from tests.repositories import environment, forking
 from tests.searches import make_search
 from tests.studies import make_runs
 
@@ -390,9 +389,8 @@ def test_a_stale_workspace_is_refused_by_its_stages(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text("seeds: 3\n")
 
     def dvc(*words: str) -> str:
-        forks = environment() | {sitecustomize.FORKS: "1"}
         return subprocess.run(
-            [sys.executable, "-m", "dvc", *words], cwd=tmp_path, env=forks, check=True,
+            [sys.executable, "-m", "dvc", *words], cwd=tmp_path, env=forking(), check=True,
             capture_output=True, text=True,
         ).stdout  # fmt: skip
 

@@ -17,8 +17,7 @@ import pytest
 
 from fairtune.preload import owner
 from tests import tiny
-from tests.held import sitecustomize
-from tests.repositories import ROOT, Repository, clone, environment, until
+from tests.repositories import ROOT, Repository, clone, forking, until
 
 STUDY = """
 data: {source: reviews.csv, text_column: text, label_column: label}
@@ -129,7 +128,7 @@ def test_what_was_finished_before_a_kill_stays(repository: Repository) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro", "rates"],
         cwd=repository.root,
-        env=environment() | {sitecustomize.FORKS: "1"},
+        env=forking(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -17,8 +17,7 @@ from fairtune.core.errors import UserError
 from fairtune.design import schedule
 from fairtune.design.schedule import Pace
 from tests import tiny
-from tests.held import sitecustomize
-from tests.repositories import ROOT, Repository, clone, copy, environment, inside, until
+from tests.repositories import ROOT, Repository, clone, copy, forking, inside, until
 
 # The report and the notebook have tests of their own: here the pipeline ends with `compare`.
 LAST = "  report:"
@@ -160,7 +159,7 @@ def test_ctrl_c_leaves_a_plan_that_the_pipeline_takes(repository: Repository) ->
     process = subprocess.Popen(
         [sys.executable, "-m", "fairtune.settle", "--minutes", "4"],
         cwd=repository.root,
-        env=environment() | {sitecustomize.FORKS: "1"} | repository.variables,
+        env=forking() | repository.variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
