@@ -39,7 +39,7 @@ def cluster() -> Iterator[Any]:
 
     head = {"num_cpus": 0, "include_dashboard": False, "include_log_monitor": False,
             "object_store_memory": STORE_BYTES}  # fmt: skip
-    made = []
+    made, answered = [], signal.getsignal(signal.SIGTERM)
     try:
         with pytest.MonkeyPatch.context() as patch:
             for name, value in forking().items():
@@ -55,6 +55,8 @@ def cluster() -> Iterator[Any]:
     finally:
         for found in made:
             found.shutdown()
+        # Else Ray would answer it: a fork of this process that is ended would go on with the tests.
+        signal.signal(signal.SIGTERM, answered)
 
 
 @pytest.fixture
