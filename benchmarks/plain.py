@@ -2,8 +2,9 @@
 
 usage: python -m benchmarks.plain OUT [--padding max_length|longest]
 
-Run so, it trains every method and seed of the study, one after another in this one process, on the
-rows in data/encoded, and writes accuracies and seconds to OUT.
+Run so, it does what a notebook would: it tokenizes the rows in data/subset, trains every method and
+seed of the study, one after another in this one process, validates after each epoch where the study
+does, tests, and writes accuracies and seconds to OUT.
 """
 
 from __future__ import annotations
@@ -21,21 +22,23 @@ from fairtune.core import params, paths, rates, task, terminal  # noqa: E402
 
 terminal.quiet_libraries()
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
-from transformers import AutoTokenizer, DataCollatorWithPadding  # noqa: E402
+from transformers import DataCollatorWithPadding  # noqa: E402
 from transformers.trainer import Trainer  # noqa: E402
 from transformers.trainer_callback import PrinterCallback  # noqa: E402
 from transformers.training_args import TrainingArguments  # noqa: E402
 
 from fairtune.core.errors import run  # noqa: E402
 from fairtune.core.files import read_json, write_json  # noqa: E402
+from fairtune.data.tokenization import load_tokenizer  # noqa: E402
 from fairtune.hardware import device  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
-from fairtune.runs import token_cache  # noqa: E402
 from fairtune.runs.token_cache import Encoded  # noqa: E402
 from fairtune.training.loop import weigh_classes  # noqa: E402
 from fairtune.training.recording import versions  # noqa: E402
+from stages import encode  # noqa: E402
 
 PADDINGS = ("max_length", "longest")
 
@@ -50,6 +53,7 @@ def plain_trainer(
     batch_size: int,
     learning_rate: float,
     logging_steps: int,
+    validated: Dataset[Any] | None = None,
     **settings: Any,
 ) -> Trainer:
     """Return the Trainer as a user would make it; `settings` are further arguments of its own."""
@@ -69,6 +73,7 @@ def plain_trainer(
             **settings,
         ),
         train_dataset=rows,
+        eval_dataset=validated,
         data_collator=collator,
     )
     trainer.remove_callback(PrinterCallback)
@@ -90,14 +95,35 @@ class Texts(Dataset[dict[str, Any]]):
         return {"input_ids": ids, task.LABELS: int(self.encoded.labels[index])}
 
 
+def tokenized(study: params.Params, tokenizer: Any) -> dict[str, Encoded]:
+    """Read the rows of the splits and tokenize them, as the stage `encode` does."""
+    rows = {split: encode.read_rows(split) for split in paths.SPLITS}
+    texts = {split: of_split["text"] for split, of_split in rows.items()}
+    made = encode.encode(texts, tokenizer, wanted=study.encode)
+    return {
+        split: Encoded(
+            row_ids=rows[split]["row_id"],
+            labels=np.array(rows[split]["label"]),
+            tokens=np.concatenate(made[split].ids),
+            offsets=np.cumsum([0, *map(len, made[split].ids)]),
+        )
+        for split in rows
+    }
+
+
 def train_and_test(
-    study: params.Params, name: str, seed: int, *, chosen: device.Choice, padding: str
+    study: params.Params,
+    splits: dict[str, Encoded],
+    tokenizer: Any,
+    *,
+    name: str,
+    seed: int,
+    chosen: device.Choice,
+    padding: str,
 ) -> dict[str, float]:
-    """Train one method with one seed and test it; return its accuracy and the seconds of both."""
+    """Train one method with one seed and test it; return its accuracy and the seconds of each."""
     began = time.perf_counter()
-    splits = {one: token_cache.read(paths.ENCODED / f"{one}.parquet") for one in ("train", "test")}
-    labels = len(read_json(paths.ENCODED / paths.MANIFEST, made_by="encode")["labels"])
-    tokenizer = AutoTokenizer.from_pretrained(paths.ENCODED / paths.TOKENIZER)
+    labels = len(read_json(paths.SUBSET / paths.MANIFEST, made_by="subset")["labels"])
     train, method = study.train, rates.settled(study, name).method(name)
     steps = train.epochs * -(-len(splits["train"]) // train.batch_size)
     made = build(
@@ -114,6 +140,7 @@ def train_and_test(
             batch_size=train.batch_size,
             learning_rate=method.rate,
             logging_steps=train.logging_steps,
+            validated=Texts(splits["validation"]),
             per_device_eval_batch_size=train.evaluation_batch_size,
             num_train_epochs=train.epochs,
             lr_scheduler_type=train.schedule,
@@ -123,17 +150,20 @@ def train_and_test(
             bf16=chosen.precision == "bf16",
             fp16=chosen.precision == "fp16",
             seed=seed,
+            eval_strategy="epoch" if train.validate_every_epoch else "no",
         )
         loaded = time.perf_counter()
         trainer.train()
         chosen.synchronize()
         trained = time.perf_counter()
         logits = trainer.predict(Texts(splits["test"])).predictions
+        validated = sum(told.get("eval_runtime", 0.0) for told in trainer.state.log_history)
     right = logits.argmax(axis=1) == splits["test"].labels
     return {
         "accuracy": task.score(right),
         "load_seconds": round(loaded - began, 3),
-        "train_seconds": round(trained - loaded, 3),
+        "train_seconds": round(trained - loaded - validated, 3),
+        "validation_seconds": round(validated, 3),
         "test_seconds": round(time.perf_counter() - trained, 3),
     }
 
@@ -146,18 +176,29 @@ def main() -> None:
     words = parser.parse_args()
     study = params.load()
     chosen = device.choose(study.train)
-    imported = round(time.perf_counter() - STARTED, 3)
+    imported = time.perf_counter()
+    tokenizer = load_tokenizer(study.model)
+    splits = tokenized(study, tokenizer)
     found: dict[str, Any] = {
         "device": chosen.name,
         "precision": chosen.precision,
         "versions": versions(),
-        "import_seconds": imported,
+        "import_seconds": round(imported - STARTED, 3),
+        "tokenize_seconds": round(time.perf_counter() - imported, 3),
         "padding": words.padding,
         "trainings": {},
     }
     for name in study.methods:
         for seed in study.seeds:
-            seen = train_and_test(study, name, seed, chosen=chosen, padding=words.padding)
+            seen = train_and_test(
+                study,
+                splits,
+                tokenizer,
+                name=name,
+                seed=seed,
+                chosen=chosen,
+                padding=words.padding,
+            )
             found["trainings"][f"{name}-{seed}"] = seen
             write_json(words.out, found)
             print(f"plain: {name} {seed}: {seen}", flush=True)

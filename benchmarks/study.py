@@ -2,9 +2,10 @@
 
 usage: python -m benchmarks.study [--only fair|plain] [--padding max_length|longest]
 
-Fair is `dvc repro` in a copy of this folder without results. Plain is one process that trains the
-same methods and seeds on the same encoded rows with the Trainer as it comes, tests them and writes
-a table (`benchmarks.plain`); it has its rows for nothing. Run it on a quiet machine.
+Fair is `dvc repro` in a copy of this folder without results. Plain is one process that tokenizes
+the same rows, trains the same methods and seeds with the Trainer as it comes, validates after each
+epoch, tests and writes a table (`benchmarks.plain`); it draws no rows, saves no model, and has no
+report. The libraries are read from the disk before either begins. Run it on a quiet machine.
 Writes benchmarks/study.json and prints a table in Markdown. A part that runs alone is put beside
 the other one's earlier figures.
 """
@@ -33,6 +34,14 @@ ROOT = Path(__file__).parent.parent
 # Results, caches and environments: none of them may come along.
 RESULTS = ("data", "models", "runs", "dvc_plots", "dvc.lock")
 LEFT_OUT = (*RESULTS, "cache", "tmp", "config.local", "*.part")
+# What both sides import, and what either does: the first to read them would wait for the disk.
+READ = """
+import bitsandbytes, datasets, dvc.cli, matplotlib.figure, peft, scipy.stats, torch
+import transformers.trainer
+if torch.cuda.is_available():
+    values = torch.ones(256, 256, device="cuda", dtype=torch.bfloat16)
+    print(float((values @ values).sum()))
+"""
 COMPUTING = ("warm_up_seconds", "train_seconds", "validation_seconds", "test_seconds")
 STAGE = re.compile(r"^Running stage '([^'@]+)@?([^']*)'")
 
@@ -55,6 +64,16 @@ def copy(folder: Path) -> dict[str, str]:
     shim.chmod(0o755)
     path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def read_libraries() -> None:
+    """Have the machine read from the disk what both sides import.
+
+    Raises:
+        UserError: a library cannot be imported.
+    """
+    if subprocess.run([sys.executable, "-c", READ], check=False).returncode:
+        raise UserError("the libraries cannot be imported; see above")
 
 
 def fair(folder: Path) -> dict[str, Any]:
@@ -129,7 +148,7 @@ def summed(
 def plain(folder: Path, padding: str) -> dict[str, Any]:
     """Train all methods and seeds in one process; return its seconds.
 
-    The rows are those that `fair` encoded in the same folder, or else the workspace's.
+    The rows are those that `fair` drew in the same folder, or else the workspace's.
 
     Raises:
         UserError: it failed.
@@ -147,8 +166,8 @@ def plain(folder: Path, padding: str) -> dict[str, Any]:
         raise UserError("the plain trainings failed; see above")
     found = read_json(out, made_by="")
     del found["versions"]
-    parts = {"imports": found.pop("import_seconds")}
-    for part in ("load", "train", "test"):
+    parts = {"imports": found.pop("import_seconds"), "tokenize": found.pop("tokenize_seconds")}
+    for part in ("load", "train", "validation", "test"):
         each = [one[f"{part}_seconds"] for one in found["trainings"].values()]
         parts[part] = round(sum(each), 3)
     return {"seconds": round(seconds, 3), "parts": parts, **found}
@@ -198,6 +217,7 @@ def main() -> None:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        read_libraries()
         for kind in (words.only,) if words.only else ("fair", "plain"):
             new = fair(folder) if kind == "fair" else plain(folder, words.padding)
             found = merged({kind: new})

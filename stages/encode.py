@@ -10,17 +10,21 @@ from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the oth
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fairtune.core import ahead, files, origins, params, parquet, paths
-from fairtune.data import tokenization
-from fairtune.runs import token_cache
+from fairtune.core import ahead, files, origins, params, paths
+
+# The rest where it is used: this process may give way to one that has it imported.
+if TYPE_CHECKING:
+    from fairtune.data import tokenization
 
 
 def encode(
     texts: Mapping[str, Sequence[str]], tokenizer: Any, *, wanted: params.Encode
 ) -> dict[str, tokenization.Tokens]:
     """Return the token ids of each split's texts."""
+    from fairtune.data import tokenization
+
     return {
         split: tokenization.encode(
             tokenizer, of_split, max_length=wanted.max_length, keep=wanted.keep
@@ -29,10 +33,15 @@ def encode(
     }
 
 
-def main() -> None:
-    """Tokenize the three splits and write them."""
+def main(_started: float = 0.0) -> None:
+    """Tokenize the three splits and write them.
+
+    Args:
+        _started: when that was asked for, as a fork is told; only trainings make use of it.
+    """
+    from fairtune.data import tokenization
+
     study = origins.pinned(params.load())
-    ahead.import_for_trainings()
     subset = files.read_json(paths.SUBSET / paths.MANIFEST, made_by="subset")
     tokenizer = tokenization.load_tokenizer(study.model)
     if tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -53,6 +62,8 @@ def main() -> None:
 
 def read_rows(split: str) -> dict[str, list[Any]]:
     """Read the columns of one split of the subset."""
+    from fairtune.core import parquet
+
     table = parquet.read_table(paths.SUBSET / f"{split}.parquet", made_by="subset")
     columns: dict[str, list[Any]] = table.to_pydict()
     return columns
@@ -60,11 +71,19 @@ def read_rows(split: str) -> dict[str, list[Any]]:
 
 def write_split(folder: Path, split: str, rows: dict[str, list[Any]], ids: list[list[int]]) -> str:
     """Write the token cache of one split; return its hash."""
+    from fairtune.runs import token_cache
+
     path = folder / f"{split}.parquet"
     row_ids, labels, groups = rows["row_id"], rows["label"], rows.get("group")
     token_cache.write(path, row_ids=row_ids, labels=labels, ids=ids, groups=groups)
     return token_cache.read(path).sha256()
 
 
+def start_process() -> None:
+    """Go on in a fork of the run's preloaded process, where there is one, or in this process."""
+    ahead.go_on("stages.encode")
+    main()
+
+
 if __name__ == "__main__":
-    errors.run(main)
+    errors.run(start_process)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fairtune.core import errors  # isort: skip (it answers Ctrl-C while the others are loaded)
 
-from fairtune.core import origins, params, paths
+from fairtune.core import ahead, origins, params, paths
 
 
 def sources(study: params.Params) -> list[str]:
@@ -24,6 +24,7 @@ def sources(study: params.Params) -> list[str]:
 def main() -> None:
     """Tie them, and say what is not pinned."""
     study = params.load()
+    ahead.import_for_trainings()
     warnings = sources(study)
     print(f"sources: '{study.data.source}' and '{study.model.name}'")
     for warning in warnings:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from fairtune.acceleration import bf16
+from fairtune.acceleration import bf16, cuda_graphs
 from fairtune.acceleration.prepare import prepare
 from fairtune.core.errors import UserError
 from fairtune.core.method import Method
@@ -238,6 +238,27 @@ def test_a_step_that_cannot_be_captured_runs_eagerly_and_trains_the_same(train: 
     seen = train("lora", "auto", change=make_uncapturable, dropout=True)[0]
     assert seen.captured_steps == 0
     assert torch.rand(3, device="cuda").isfinite().all()
+
+
+def test_a_capture_that_fails_at_first_is_tried_again_and_trains_the_same(
+    train: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = cuda_graphs.StepGraphs._record
+    failed: list[tuple[int, ...]] = []
+
+    def once(self: Any, static: dict[str, torch.Tensor]) -> Any:
+        if len(self._graphs) == 1 and not failed:
+            failed.append(tuple(static["input_ids"].shape))
+            raise RuntimeError("operation not permitted when stream is capturing")
+        return record(self, static)
+
+    monkeypatch.setattr(cuda_graphs.StepGraphs, "_record", once)
+    again = train("lora", "on")[0]
+    assert failed
+    assert again.captured_steps == STEPS - 1
+    monkeypatch.undo()
+    curves = [[point["loss"] for point in run.history] for run in (again, train("lora", "on")[0])]
+    assert np.abs(np.subtract(*curves)).max() < 0.002
 
 
 def test_capture_that_is_insisted_on_and_fails_is_one_line(train: Callable) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from fairtune.core import ahead, files
 from fairtune.core.errors import UserError
-from fairtune.preload import owner
+from fairtune.preload import owner, server
 from fairtune.preload.surroundings import differing, fixed, surroundings
 from tests import tiny
 from tests.held import sitecustomize
@@ -161,7 +161,7 @@ def test_nothing_is_started_ahead_of_no_run(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ("exit", 7, ""),
         ("mistake", 1, "fairtune: no such thing"),
-        ("die", 137, "fairtune: the training was ended by SIGKILL (the system does so where "),
+        ("die", 137, "fairtune: work was ended by SIGKILL (the system does so where memory"),
     ],
 )
 def test_a_client_ends_as_its_training_did(run: Run, word: str, code: int, line: str) -> None:
@@ -205,7 +205,7 @@ def test_a_killed_server_takes_its_training_with_it_and_the_client_says_so(run: 
     os.kill(int(owner._stat(pid)[1]), signal.SIGKILL)
     _, err = client.communicate(timeout=30)
     assert client.returncode == 1
-    assert err.startswith("fairtune: the training was ended: the process that it was forked from")
+    assert err.startswith("fairtune: work was ended: the process that it was forked from is gone")
     until(lambda: owner.find(pid) is None)
 
 
@@ -317,6 +317,7 @@ asked = []
 for name in ("is_available", "device_count", "get_device_capability", "init", "_lazy_init"):
     setattr(torch.cuda, name, lambda *_, name=name: asked.append(name) or 0)
 from fairtune.preload import deferral, server, wire
+server.computes_on_processors_alone = lambda: False
 server.load(list(wire.LIBRARIES))
 assert not asked, f"CUDA would begin before the fork: {asked}"
 assert "bitsandbytes.functional" not in sys.modules
@@ -334,21 +335,37 @@ print(*sorted(late & {"torch", "transformers", "peft", "accelerate", "datasets"}
     assert done.stdout == "end\n", done.stdout + done.stderr
 
 
+def test_a_torch_for_any_gpu_puts_off_what_would_begin_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for kind in ("cuda", "hip", "xpu"):
+        monkeypatch.setattr(torch.version, kind, None, raising=False)
+    assert server.computes_on_processors_alone()
+    for kind in ("cuda", "hip", "xpu"):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.version, kind, "1", raising=False)
+            assert not server.computes_on_processors_alone()
+
+
 LOADS = "    study = origins.pinned(params.load())\n"
-"""A line of the stage `train`, before which a test has it do more."""
+"""A line of the stages `encode` and `train`, before which a test has them do more."""
+PUT_OFF = "bitsandbytes.functional"
+"""What a torch for a GPU imports in each fork, and one for processors alone before."""
 
 
 @pytest.fixture(scope="module")
 def repository(encoded: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     made = copy(encoded, tmp_path_factory.mktemp("preload"))
     made.variables = {sitecustomize.HOLDER: ""}  # as a user's, it imports all by itself
-    # The number of the process that each training was forked from.
-    stage = made.root / "stages/train.py"
-    text = stage.read_text()
-    assert LOADS in text
-    noted = "    import os; open('parents', 'a').write(f'{os.getppid()}\\n')\n"
-    text = text.replace(LOADS, noted + LOADS)
-    stage.write_text(text)
+    # The number of the process that each was forked from, and whether it has what is put off.
+    for stage in ("encode", "train"):
+        file = made.root / f"stages/{stage}.py"
+        text = file.read_text()
+        assert text.count(LOADS) == 1
+        seen = f"{{os.getppid()}} {{{PUT_OFF!r} in sys.modules}}"
+        noted = f"    import os, sys; open('parents', 'a').write(f\"{seen}\\n\")\n"
+        file.write_text(text.replace(LOADS, noted + LOADS))
+    made.edit("subset.seed", 7)
     return made
 
 
@@ -362,13 +379,15 @@ def record(repository: Repository) -> dict[str, Any]:
     return json.loads((repository.root / "models/lora/1/run.json").read_text())
 
 
-def test_two_trainings_of_one_repro_are_forked_from_one_process_which_ends_with_it(
+def test_encode_and_two_trainings_are_forked_from_one_process_which_ends_with_the_repro(
     repository: Repository, trained: str
 ) -> None:
+    assert "encode: test: " in trained
     assert "train: lora seed 1" in trained
-    parents = (repository.root / "parents").read_text().split()
-    assert len(parents) == 2
-    assert len(set(parents)) == 1
+    parents = (repository.root / "parents").read_text().splitlines()
+    assert len(parents) == 3
+    (forked,) = set(parents)
+    assert forked.endswith(f" {server.computes_on_processors_alone()}")
     until(lambda: not inside(repository.root), 20)
 
 

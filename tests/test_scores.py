@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from math import sqrt
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +21,9 @@ from fairtune.analysis.scores import SCORES, by_units
 from fairtune.analysis.verdicts import compare_all
 from fairtune.core.params import Compare
 from fairtune.runs.record import Run
-from tests.reports import evidence_of
-from tests.studies import make_runs
+from tests.reports import evidence_of, make_study
+from tests.repositories import ROOT
+from tests.studies import make_runs, write_runs
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([[0, 0, 1, 1, 1, 0]])
@@ -175,3 +180,24 @@ def test_the_metric_of_the_study_reaches_every_output(key: str) -> None:
     assert content["methods"]["full"]["best_rank"] == 1
     assert content["choice"]["method"] == "full"
     assert content["unequal_classes"]
+
+
+def test_the_stage_of_each_method_waits_for_no_library_that_it_can_do_without(
+    tmp_path: Path,
+) -> None:
+    runs = make_runs(methods=("lora",), seeds=(1, 2, 3))
+    write_runs(tmp_path, runs)
+    (tmp_path / "params.yaml").write_text(json.dumps(make_study(runs)))
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from stages import score
+sys.argv = ["score", "lora"]
+score.main()
+print(*sorted({{"pandas", "scipy.stats", "statsmodels", "torch"}} & set(sys.modules)), "end")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "end\n", done.stdout + done.stderr
+    assert (tmp_path / "metrics/lora.json").exists()

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from transformers import Trainer
 from transformers.trainer_callback import TrainerControl, TrainerState
 
+from fairtune.acceleration import cuda_graphs
 from fairtune.acceleration.prepare import prepare
 from fairtune.core.errors import UserError
 from fairtune.core.forecast import Forecast
@@ -251,6 +253,58 @@ def test_warming_up_changes_neither_weights_nor_random_numbers(encoder: Callable
     assert torch.equal(torch.rand(3), expected)
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+SHAPES = [(8, 64), (8, 32), (4, 32)]
+
+
+@pytest.mark.parametrize(
+    ("family", "passed"),
+    [("roberta", SHAPES[:2]), ("mpnet", SHAPES), ("deberta-v2", SHAPES), ("llama", SHAPES)],
+)
+def test_where_a_pass_leaves_nothing_behind_the_largest_and_the_first_shape_are_passed_through(
+    family: str, passed: list[tuple[int, int]]
+) -> None:
+    model = SimpleNamespace(config=SimpleNamespace(model_type=family))
+    assert cuda_graphs.first_passes(model, SHAPES, SHAPES[1]) == passed
+    if family == "roberta":
+        assert cuda_graphs.first_passes(model, SHAPES, SHAPES[0]) == SHAPES[:1]
+
+
+def test_shapes_that_get_no_graph_are_passed_through_before_they_count() -> None:
+    shapes = [(8, length) for length in range(200, 100, -1)]
+    model = SimpleNamespace(config=SimpleNamespace(model_type="bert"))
+    left = shapes[cuda_graphs.MOST_GRAPHS :]
+    assert cuda_graphs.first_passes(model, shapes, shapes[0]) == [shapes[0], *left]
+
+
+class Capturing:
+    """As `FairTrainer` captures, on a driver that cannot load kernels meanwhile."""
+
+    def __init__(self, *, others: bool, error: type[RuntimeError] = RuntimeError) -> None:
+        self.error, self.passed, self.tries = error, False, 0
+        self.pass_others = self._pass if others else None
+
+    def _pass(self) -> None:
+        self.passed = True
+
+    def _capture(self, model: object, inputs: object) -> str:
+        self.tries += 1
+        if not self.passed:
+            raise self.error("operation not permitted when stream is capturing")
+        return "graphs"
+
+
+def test_a_capture_that_fails_is_tried_again_when_all_shapes_were_passed_through() -> None:
+    capture: Any = FairTrainer._captured
+    assert capture(Capturing(others=True), None, {}) == "graphs"
+    for alone in (
+        Capturing(others=False),
+        Capturing(others=True, error=torch.OutOfMemoryError),
+    ):
+        with pytest.raises(RuntimeError, match="not permitted"):
+            capture(alone, None, {})
+        assert alone.tries == 1
 
 
 def test_nothing_is_warmed_up_on_a_cpu(train: Callable) -> None:

@@ -17,6 +17,29 @@ import torch
 Inputs = dict[str, torch.Tensor]
 # Beyond this many shapes a run would spend its time capturing.
 MOST_GRAPHS = 48
+# Families of absolute positions: what a pass works out of a batch's shape is kept nowhere. Others
+# keep tables for each length, which must not come to lie in the memory that graphs share.
+KEEPING_NOTHING = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+
+
+def first_passes(
+    model: Any, shapes: list[tuple[int, int]], first: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """Return the shapes that have to be passed through a model before its training begins.
+
+    Of those that get a graph one suffices where the capture of the others can load what they need:
+    on a host that is slow at Python a pass takes longer than a capture. Steps that run eagerly must
+    not be the first of their shape: the very first step, and those beyond the graphs.
+
+    Args:
+        model: to be trained.
+        shapes: of batches, rows and tokens, most of both first.
+        first: the shape of the first batch.
+    """
+    if model.config.model_type not in KEEPING_NOTHING:
+        return shapes
+    eager = {first, *shapes[MOST_GRAPHS:]}
+    return [shape for shape in shapes if shape == shapes[0] or shape in eager]
 
 
 def heal_generator(device: torch.device) -> None:

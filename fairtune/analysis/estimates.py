@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from fairtune.analysis.sample import Sample, sample_of, sample_of_runs
 from fairtune.analysis.scores import SCORES, Score
 from fairtune.runs.record import Run, Runs
 
+NORMAL = float(ndtri(0.975))
+"""The normal distribution's quantile that a 95% interval reaches to."""
 BoolArray = NDArray[np.bool_]
 
 
@@ -41,9 +44,6 @@ def score_estimate(sample: Sample, name: str) -> ScoreEstimate:
     take the same way: V is what counts. A score that can be negative is shifted and scaled to
     [0, 1] for it.
     """
-    # 0.6 s to import, so not at the top of the module.
-    from statsmodels.stats.proportion import proportion_confint
-
     outcomes, mean = sample.outcomes[name], sample.scores[name]
     by_unit = outcomes.mean(axis=0, dtype=np.float64)
     degrees = sample.row_degrees
@@ -54,22 +54,38 @@ def score_estimate(sample: Sample, name: str) -> ScoreEstimate:
     share = (mean - low_end) / width
     binomial = share * (1 - share)
     effective = float(sample.units)  # all right or all wrong: seeds that agree add no rows
-    variance = (error.quantile(0.025) / float(ndtri(0.975)) / width) ** 2
+    variance = (error.quantile(0.025) / NORMAL / width) ** 2
     if binomial > 0 and variance > 0:
         if sample.score.key == "accuracy" and sample.groups is None:
             # Outcomes can be no more informative than seeds * rows independent ones.
             variance = max(variance, binomial / (sample.seeds * sample.rows))
         effective = binomial / variance
-    low, high = proportion_confint(share * effective, effective, alpha=0.05, method="wilson")
+    low, high = wilson(share, effective)
     return ScoreEstimate(
         mean,
-        low_end + width * float(low),
-        low_end + width * float(high),
-        width * float(high - low) / 2,
+        low_end + width * low,
+        low_end + width * high,
+        width * (high - low) / 2,
         sample.seeds,
         sample.rows,
         _how(sample),
     )
+
+
+def wilson(share: float, rows: float) -> tuple[float, float]:
+    """Return the 95% Wilson score interval of a share (Wilson 1927, JASA 22:209).
+
+    statsmodels has it too, in a package that takes most of a second to import, which the stage of
+    every method would wait for.
+
+    Args:
+        share: that was seen, from 0 to 1.
+        rows: that it is of; need not be whole.
+    """
+    weight = NORMAL**2 / rows
+    half = NORMAL * math.sqrt(share * (1 - share) / rows + weight / (4 * rows))
+    middle = share + weight / 2
+    return (middle - half) / (1 + weight), (middle + half) / (1 + weight)
 
 
 def _how(sample: Sample) -> str:

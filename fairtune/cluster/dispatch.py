@@ -21,6 +21,7 @@ from fairtune.cluster.view import View
 from fairtune.core.disk import WORDS as DISK_WORDS
 from fairtune.core.errors import one_line
 from fairtune.core.shortage import MEMORY_WORDS
+from fairtune.preload import client
 
 LOGS = Path(".dvc/tmp/cluster")
 ATTEMPTS = 3
@@ -31,7 +32,7 @@ UNDER_WAY = 4
 NODE_ID = "ray.io/node-id"
 MISTAKE = "fairtune:"
 """How a line begins that names a user's mistake, unless memory or disk is short."""
-ENDED = ("fairtune: interrupted", "fairtune: the training was ended")
+ENDED = ("fairtune: interrupted", f"fairtune: {client.WORK['stages.train']} was ended")
 """How one begins that says that something else ended a training."""
 
 

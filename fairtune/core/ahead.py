@@ -9,6 +9,8 @@ import sys
 # DVC names the stage in the environment of its command.
 STAGE = "DVC_STAGE"
 MODULE = "fairtune.preload.ahead"
+# In the environment: 0 lets each process import its libraries by itself.
+SWITCH = "FAIRTUNE_PRELOAD"
 
 
 def import_for_trainings() -> None:
@@ -21,3 +23,18 @@ def import_for_trainings() -> None:
         subprocess.Popen(
             [sys.executable, "-m", MODULE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
+
+
+def go_on(module: str) -> None:
+    """Go on as a fork of the process that trainings are forked from, where the run has one.
+
+    Its libraries are what this process would have to import too. Returns where there can be none;
+    else `fairtune.preload.ahead` stands in this process's place, and does the work itself where
+    there is none after all.
+
+    Args:
+        module: the stage, which has a function `main`.
+    """
+    if sys.platform == "linux" and STAGE in os.environ and os.environ.get(SWITCH) != "0":
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", MODULE, module])

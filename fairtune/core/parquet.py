@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fairtune.core.disk import obstacle
 from fairtune.core.errors import UserError
@@ -27,3 +30,12 @@ def read_table(path: Path, *, made_by: str) -> pa.Table:
         if obstacle(error):
             raise
         raise UserError(f"{path}: not valid Parquet; run `dvc repro --force {made_by}`") from error
+
+
+def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column of numbers without gaps as an array of their type; it may be read-only.
+
+    pyarrow's own `to_numpy` would load pandas, which takes longer than the reading.
+    """
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole)

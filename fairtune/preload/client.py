@@ -21,10 +21,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from fairtune.core.ahead import SWITCH as SWITCH
 from fairtune.core.errors import UserError
 from fairtune.preload import owner, wire
 
-SWITCH = "FAIRTUNE_PRELOAD"
+# How work is called that is not called by its module.
+WORK = {"stages.train": "the training"}
 # Signals that end a process, by name: other systems than Unix lack some.
 HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -55,7 +57,7 @@ def elsewhere(
             request = _request(module, function, started)
             wire.send_request(server, request)
             with server.makefile("rb") as answers:
-                return _follow(server, answers)
+                return _follow(server, answers, what=WORK.get(module, module))
     except (OSError, ValueError) as error:
         _say(asked, str(error))
         return None
@@ -164,7 +166,7 @@ def launch(listener: socket.socket, run: owner.Process, libraries: Sequence[str]
     )
 
 
-def _follow(server: socket.socket, answers: Any) -> int | None:
+def _follow(server: socket.socket, answers: Any, *, what: str) -> int | None:
     """Wait for the end of the work, and hand on the signals that come meanwhile."""
     answer = _answer(answers)
     if answer is None or "plain" in answer:
@@ -174,12 +176,12 @@ def _follow(server: socket.socket, answers: Any) -> int | None:
     with handing_on(server):
         answer = _answer(answers)
     if answer is None:
-        raise UserError("the training was ended: the process that it was forked from is gone")
+        raise UserError(f"{what} was ended: the process that it was forked from is gone")
     status = int(answer["status"])
     if status < 0:
         name = signal.Signals(-status).name
         hint = " (the system does so where memory runs out)" if name == "SIGKILL" else ""
-        print(f"fairtune: the training was ended by {name}{hint}", file=sys.stderr)
+        print(f"fairtune: {what} was ended by {name}{hint}", file=sys.stderr)
         return 128 - status
     return status
 

@@ -23,9 +23,9 @@ from fairtune.preload import deferral, ending, owner, resident, wire
 from fairtune.preload.forks import OURS, Server, sources
 from fairtune.preload.surroundings import surroundings
 
-# Signals that a process is given as its starter has them.
 # Lets torch ask the driver's library whether there is a GPU, and not begin CUDA for that.
 NVML_CHECK = "PYTORCH_NVML_BASED_CUDA_CHECK"
+# Signals that a process is given as its starter has them.
 HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -43,10 +43,18 @@ def load(names: list[str]) -> None:
         # As bitsandbytes does when it is imported: it brings in torch's compiler, the greater part
         # of that import, and compiles nothing.
         sys.modules["torch"].compile(abs)
+        if computes_on_processors_alone():
+            deferral.complete()
     # What is there now stays: no fork need look through it for garbage, and copy its pages.
     gc.collect()
     gc.freeze()
     give_back()
+
+
+def computes_on_processors_alone() -> bool:
+    """Return whether this torch was built for no GPU, so that no import can begin one."""
+    version = sys.modules["torch"].version
+    return not any(getattr(version, kind, None) for kind in ("cuda", "hip", "xpu"))
 
 
 def load_once(names: list[str]) -> None:

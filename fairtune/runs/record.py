@@ -36,7 +36,7 @@ class Times(Part):
     load_seconds: float
     """Load of the model, quantisation and adapter included."""
     warm_up_seconds: float | None
-    """On a GPU, one pass of each shape of batch and its capture, off the training clock."""
+    """On a GPU, the first passes of shapes of batch and the capture of each, off the clock."""
     train_seconds: float
     """The training loop alone."""
     validation_seconds: float

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from fairtune.core.errors import UserError
 from fairtune.core.files import read_json, write_json
-from fairtune.core.parquet import read_table
+from fairtune.core.parquet import numbers, read_table
 from fairtune.core.paths import HISTORY, PREDICTIONS, RECORD, run_folder, training_folder
 from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import Run, RunRecord
@@ -128,7 +128,7 @@ def parse_run(read: Callable[[str], bytes], *, place: str, remedy: str) -> Run:
     return _made_of(
         parsed(RECORD, json.loads),
         parsed(HISTORY, json.loads),
-        parsed(PREDICTIONS, lambda content: pq.read_table(io.BytesIO(content))),
+        parsed(PREDICTIONS, lambda content: pq.ParquetFile(io.BytesIO(content)).read()),
         place=place,
         remedy=remedy,
     )
@@ -160,14 +160,14 @@ def _predictions(table: pa.Table, *, place: str, remedy: str) -> Predictions:
     if not table.schema.equals(expected) or any(column.null_count for column in table.columns):
         raise UserError(f"{place}: its columns are not what this version writes; {remedy}")
     lists = table.column("probabilities").combine_chunks()
-    width = np.unique(np.diff(lists.offsets.to_numpy()))
+    width = np.unique(np.diff(numbers(lists.offsets)))
     if len(table) == 0 or len(width) != 1:
         raise UserError(f"{place}: not a list of probabilities for each row; {remedy}")
     return Predictions(
         row_ids=table.column("row_id").to_pylist(),
-        labels=table.column("label").to_numpy().astype(np.int64),
-        probabilities=lists.values.to_numpy().reshape(len(table), -1),
-        tokens=table.column("tokens").to_numpy().astype(np.int64),
+        labels=numbers(table.column("label")).astype(np.int64),
+        probabilities=numbers(lists.values).reshape(len(table), -1),
+        tokens=numbers(table.column("tokens")).astype(np.int64),
         groups=table.column(GROUP.name).to_pylist() if grouped else None,
     )
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fairtune.core.errors import UserError
-from fairtune.core.parquet import read_table
+from fairtune.core.parquet import numbers, read_table
 
 SCHEMA = pa.schema(
     [("row_id", pa.string()), ("label", pa.int32()), ("input_ids", pa.list_(pa.int32()))]
@@ -92,8 +92,8 @@ def read(path: Path) -> Encoded:
     lists = table.column("input_ids").combine_chunks()
     return Encoded(
         row_ids=table.column("row_id").to_pylist(),
-        labels=table.column("label").to_numpy().astype(np.int64),
-        tokens=lists.values.to_numpy().astype(np.int32),
-        offsets=lists.offsets.to_numpy().astype(np.int64),
+        labels=numbers(table.column("label")).astype(np.int64),
+        tokens=numbers(lists.values).astype(np.int32),
+        offsets=numbers(lists.offsets).astype(np.int64),
         groups=table.column(GROUP.name).to_pylist() if grouped else None,
     )

@@ -15,6 +15,7 @@ import torch
 from accelerate.utils import AutocastKwargs
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from fairtune.acceleration.cuda_graphs import first_passes
 from fairtune.core import task
 from fairtune.core.errors import UserError
 from fairtune.core.forecast import Forecast
@@ -42,7 +43,7 @@ class Trained:
     validation: list[tuple[float, float]]
     """After each epoch: seconds of training so far, validation accuracy."""
     warm_up_seconds: float | None
-    """Spent off the clock on each shape of batch, its capture included; None without a GPU."""
+    """Spent off the clock on first passes and the capture of each shape; None without a GPU."""
     steps: int
     captured_steps: int
     note: str
@@ -154,10 +155,13 @@ def run_loop(trainer: FairTrainer, plan: RunPlan, device: Choice, watch: Watch) 
     # Frozen weights are cast once a forward pass either way, and graphs bear no cache.
     trainer.accelerator.autocast_handler = AutocastKwargs(cache_enabled=False)
     warmed = None
+    eager = trainer.graphs_wanted == "off"
+    first = plan.shapes if eager else first_passes(trainer.model, plan.shapes, plan.order[0])
+    if others := [shape for shape in plan.shapes if shape not in first]:
+        trainer.pass_others = lambda: warm_up(trainer.model, map(plan.example, others), device)
     try:
         if device.type == "cuda":
-            examples = (plan.collate(plan.of_shape[shape][0].tolist()) for shape in plan.shapes)
-            warmed = warm_up(trainer.model, examples, device)
+            warmed = warm_up(trainer.model, map(plan.example, first), device)
         trainer.train()
     except torch.OutOfMemoryError as error:
         raise UserError(

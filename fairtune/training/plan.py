@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fairtune.acceleration.cuda_graphs import MOST_GRAPHS
@@ -87,6 +88,10 @@ class RunPlan:
     def shapes(self) -> list[Shape]:
         """The shapes, most tokens first."""
         return sorted(self.of_shape, key=lambda shape: -shape[0] * shape[1])
+
+    def example(self, shape: Shape) -> dict[str, torch.Tensor]:
+        """Return the first batch of a shape."""
+        return self.collate(self.of_shape[shape][0].tolist())
 
     @property
     def padded_tokens(self) -> int:

@@ -47,6 +47,8 @@ class FairTrainer(Trainer):
         self.graphs_wanted = graphs_wanted
         self.note = note
         self.preparing = preparing
+        self.pass_others: Callable[[], object] | None = None
+        """Passes through the shapes that were not passed through before the training."""
         self.graphs: StepGraphs | None = None
         self.replayed_norm: torch.Tensor | None = None
         super().__init__(**keywords)
@@ -76,7 +78,7 @@ class FairTrainer(Trainer):
         try:
             if self.graphs is None:
                 with self.preparing():
-                    self.graphs = self._capture(model, inputs)
+                    self.graphs = self._captured(model, inputs)
             if self.graphs.fits(inputs):
                 loss, self.replayed_norm = self.graphs.step(inputs)
                 return loss
@@ -92,6 +94,22 @@ class FairTrainer(Trainer):
         if self.graphs_wanted == "off":  # just now: what the graphs took is free again
             torch.cuda.empty_cache()
         return super().training_step(model, inputs)
+
+    def _captured(self, model: Any, inputs: dict[str, Any]) -> StepGraphs:
+        """Capture; where that cannot load what a shape needs, pass the other shapes through first.
+
+        Raises:
+            RuntimeError: the step does what no graph can hold, or there is no memory.
+        """
+        try:
+            return self._capture(model, inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:
+            if self.pass_others is None:
+                raise
+            self.pass_others()
+            return self._capture(model, inputs)
 
     def _capture(self, model: Any, inputs: dict[str, Any]) -> StepGraphs:
         model.train()

@@ -11,12 +11,13 @@ import signal
 import sys
 
 SERVER = "fairtune.preload.server"
+AHEAD = "fairtune.preload.ahead"
 HOLDER = "FAIRTUNE_TESTS_HOLDER"
 """In the environment: the beginning of the holders' addresses."""
 FORKS = "FAIRTUNE_TESTS_FORKS"
 """In the environment where a fork may stand for a process of DVC or of a stage."""
 HOLDERS = {
-    "training": (SERVER, "stages.subset", "stages.encode"),
+    "training": (SERVER, "stages.subset", "stages.encode", AHEAD),
     "reading": (
         *(f"stages.{name}" for name in ("sources", "search", "rates", "record", "score")),
         *("stages.compare", "stages.report", "dvc"),
@@ -36,6 +37,11 @@ def holder() -> str | None:
     module = words[1]
     kind = next((kind for kind, modules in HOLDERS.items() if module in modules), None)
     if kind is None or (module != SERVER and FORKS not in os.environ):
+        return None
+    # Unless that is switched off, the stage encode goes on as the second, with its name.
+    if module == "stages.encode" and os.environ.get("FAIRTUNE_PRELOAD") != "0":
+        return None
+    if module == AHEAD and len(words) == 2:
         return None
     command = next((word for word in words[2:] if not word.startswith("-")), None)
     if module == "dvc" and command not in COMMANDS:
