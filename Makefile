@@ -55,11 +55,13 @@ repro: setup ## run what changed of the study, then show metrics and charts
 	  "'dvc exp' are missing; 'git init && git add . && git commit' brings them"
 
 # The workers share the cores: numpy's own threads would wait for one another. Bytecode is kept:
-# hundreds of processes would compile the same files.
+# hundreds of processes would compile the same files. One worker more than there are cores, up to
+# four: many tests wait for processes.
 .PHONY: test
 test: setup $(VENV)/.dev ## run the tests (no GPU, no hub)
 	@HF_HUB_OFFLINE=1 OPENBLAS_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest \
-	  -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	  -n $$($(BIN)/python -c 'import os; print(min(4, 1 + (os.cpu_count() or 1)))') \
+	  --dist loadfile --no-loadscope-reorder
 
 .PHONY: lint
 lint: $(VENV)/.dev ## run the linters and the type checker

@@ -116,7 +116,10 @@ def environment() -> dict[str, str]:
         for role in ("AUTHOR", "COMMITTER")
         for what in ("NAME", "EMAIL")
     }
-    path = f"{python}{os.pathsep}{os.environ['PATH']}"
+    # Named once: so it is on a cluster's nodes, and a process is forked only from one of its own
+    # environment.
+    others = [one for one in os.environ["PATH"].split(os.pathsep) if one != python]
+    path = os.pathsep.join([python, *others])
     # The test's name changes, and a training is forked only from a process of its own environment.
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     quiet = {"HF_HUB_OFFLINE": "1", "DVC_NO_ANALYTICS": "1"}
