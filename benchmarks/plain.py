@@ -22,7 +22,6 @@ from fairtune.core import params, paths, rates, task, terminal  # noqa: E402
 
 terminal.quiet_libraries()
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
 from transformers import DataCollatorWithPadding  # noqa: E402
@@ -101,11 +100,8 @@ def tokenized(study: params.Params, tokenizer: Any) -> dict[str, Encoded]:
     texts = {split: of_split["text"] for split, of_split in rows.items()}
     made = encode.encode(texts, tokenizer, wanted=study.encode)
     return {
-        split: Encoded(
-            row_ids=rows[split]["row_id"],
-            labels=np.array(rows[split]["label"]),
-            tokens=np.concatenate(made[split].ids),
-            offsets=np.cumsum([0, *map(len, made[split].ids)]),
+        split: Encoded.of(
+            made[split].ids, row_ids=rows[split]["row_id"], labels=rows[split]["label"]
         )
         for split in rows
     }

@@ -15,7 +15,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from fairtune.preload import client, owner
+from fairtune.core import ahead
+from fairtune.preload import owner
 from tests import commands, holder, tiny
 from tests.held import sitecustomize
 
@@ -80,7 +81,7 @@ class Repository:
 
         Nor is the process started that trainings would be forked from.
         """
-        printed = self.dvc("repro", "encode", **{client.SWITCH: "0"})
+        printed = self.dvc("repro", "encode", **{ahead.SWITCH: "0"})
         return RUNNING.findall(printed)
 
     def repro(self, *targets: str, fails: bool = False) -> list[str]:

@@ -21,8 +21,9 @@ from fairtune.cluster import environment as cluster_environment
 from fairtune.cluster.errand import Blob, Errand
 from fairtune.cluster.intake import Intake, SpoiltError
 from fairtune.cluster.view import View
+from fairtune.core import ahead
 from fairtune.core.errors import UserError
-from fairtune.preload import client, owner
+from fairtune.preload import owner
 from tests.repositories import ROOT, Repository, copy, forking, inside, until
 
 NODES = 3
@@ -295,18 +296,18 @@ def test_a_stage_shares_its_imports_through_its_keeper_while_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(client.SWITCH, raising=False)
+    monkeypatch.delenv(ahead.SWITCH, raising=False)
     this = str(owner.find(os.getpid()))
     keeper = subprocess.Popen(["sleep", "60"])
     name = str(owner.find(keeper.pid))
     found = cluster_environment.of_stage(name)
     assert (found[owner.RUN], found[owner.CODE]) == (name, str(tmp_path))
-    assert client.SWITCH not in found
+    assert ahead.SWITCH not in found
     keeper.kill()
     keeper.wait()
     for gone in (name, None):
         alone = cluster_environment.of_stage(gone)
-        assert (alone[owner.RUN], alone[client.SWITCH]) == (this, "0")
+        assert (alone[owner.RUN], alone[ahead.SWITCH]) == (this, "0")
         assert owner.CODE not in alone
 
 

@@ -109,12 +109,7 @@ def encoded_rows(count: int = 40, *, longest: int = 20) -> Encoded:
         np.concatenate([[5 + label], generator.integers(8, 30, length - 1)])
         for label, length in zip(labels, lengths, strict=True)
     ]
-    return Encoded(
-        row_ids=[f"train/{index}" for index in range(count)],
-        labels=labels,
-        tokens=np.concatenate(tokens).astype(np.int32),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]),
-    )
+    return Encoded.of(tokens, row_ids=[f"train/{index}" for index in range(count)], labels=labels)
 
 
 def write_reviews(path: Path, *, rows: int, labels: tuple[str, ...] = LABELS) -> None:

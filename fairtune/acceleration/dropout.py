@@ -17,6 +17,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from fairtune.acceleration.attention import additive, attend_by
+from fairtune.acceleration.low_precision import low_precision
 
 NAME = "sdpa_fast_dropout"
 LEVELS = 256
@@ -121,6 +122,10 @@ def attention(
     Returns:
         Output of shape (rows, tokens, heads, width), and no weights.
     """
+    if not query.dtype == key.dtype == value.dtype:
+        # An adapter hands on fp32 where the layers beside it hand on the precision of the pass.
+        dtype = low_precision(query) or torch.float32
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     causal = options.get("is_causal")
     if causal is None:
         causal = getattr(module, "is_causal", True)

@@ -7,7 +7,8 @@ import socket
 import sys
 from pathlib import Path
 
-from fairtune.preload import client, owner
+from fairtune.core import ahead
+from fairtune.preload import owner
 from fairtune.runs.record import NODE
 
 RAYS = "RAY_"
@@ -35,7 +36,7 @@ def of_stage(keeper: str | None) -> dict[str, str]:
         return found | {owner.RUN: keeper, owner.CODE: os.getcwd()}
     # What imports the libraries for several trainings is of no use to one.
     this = owner.find(os.getpid())
-    return found | {client.SWITCH: "0"} | ({owner.RUN: str(this)} if this else {})
+    return found | {ahead.SWITCH: "0"} | ({owner.RUN: str(this)} if this else {})
 
 
 def _folders(environment: dict[str, str], name: str) -> list[str]:

@@ -20,12 +20,11 @@ from fairtune.cluster.dispatch import LOGS, Dispatcher
 from fairtune.cluster.keeper import Keepers
 from fairtune.cluster.remote import Remote
 from fairtune.cluster.view import View
-from fairtune.core import params
+from fairtune.core import ahead, params
 from fairtune.core.errors import UserError, one_line
 from fairtune.core.params import Params
-from fairtune.preload import client
 
-PASSED_ON = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", client.SWITCH)
+PASSED_ON = ("HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DVC_NO_ANALYTICS", ahead.SWITCH)
 """Of the driver's environment, what the tasks get."""
 LOOK_SECONDS = 120.0
 ANSWER_SECONDS = 10.0

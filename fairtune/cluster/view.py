@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from fairtune.core.terminal import at_terminal
+from fairtune.core.quiet import at_terminal
 
 # A cluster that has no room for any task is worth a line so often.
 QUIET_SECONDS = 60.0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 from fairtune.core.disk import STDOUT, obstacle, writing
+from fairtune.core.quiet import tell_libraries
 
 # What a shell reports of a program that died of SIGPIPE.
 BROKEN_PIPE = 141
@@ -93,3 +94,4 @@ def _drop_output() -> None:
 
 
 _answer_ctrl_c()
+tell_libraries()

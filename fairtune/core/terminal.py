@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,28 +21,18 @@ from rich.progress import (
 )
 
 from fairtune.core.forecast import Forecast
+from fairtune.core.quiet import at_terminal, tell_libraries
 
 # Steps without a loss are shown this often at most.
 REDRAW_SECONDS = 0.25
 
 
-def at_terminal() -> bool:
-    """Return whether somebody watches stderr."""
-    return sys.stderr.isatty()
-
-
 def quiet_libraries() -> None:
     """Keep libraries from talking to the network's counters and from chatting in the log.
 
-    Call it before they are imported: they read these variables then.
+    Call it before they are imported: they read the environment then.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    if not at_terminal():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    tell_libraries()
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Deprecations inside transformers and PEFT are for their developers, not for a study's log.
     for library in ("transformers", "peft", "accelerate"):

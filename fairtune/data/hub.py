@@ -15,7 +15,7 @@ from huggingface_hub import constants
 
 from fairtune.core.errors import UserError, one_line
 from fairtune.core.params import Data
-from fairtune.core.terminal import at_terminal
+from fairtune.core.quiet import at_terminal
 from fairtune.data.table import Table, check_columns, wanted
 
 TEXT = {"string", "large_string"}

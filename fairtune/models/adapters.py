@@ -214,7 +214,7 @@ def add_adapter(model: PreTrainedModel, config: PeftConfig, *, name: str, head: 
     modules = shapes(base_modules(model, head))
     try:
         with heeding(name):
-            return get_peft_model(model, config)
+            adapted = get_peft_model(model, config)
     except UserError:
         raise
     # A keyword of a wrong type fails wherever PEFT first uses it, with any kind of error.
@@ -225,3 +225,8 @@ def add_adapter(model: PreTrainedModel, config: PeftConfig, *, name: str, head: 
         if "target" in line.lower():
             line += f"; set methods.{name}.target_modules; the model has {', '.join(modules)}"
         raise UserError(line) from error
+    for key, parameter in adapted.named_parameters():
+        # AdaLoRA's divisor, which PEFT does not save, would be trained where it was cast from bf16.
+        if ".ranknum." in key:
+            parameter.requires_grad = False
+    return adapted

@@ -31,18 +31,20 @@ ALIKE = {
 
 
 def settle_padding(model: PreTrainedModel, pad_token_id: int | None) -> None:
-    """Tell a model which token fills up batches; one that reads a last token goes by the mask.
+    """Let a model that reads a last token go by the mask, and tell it which token fills up batches.
 
+    Others keep what their configuration says, whatever fills up their batches: RoBERTa and its kin
+    count positions from the token that it names, and would count others once they are reloaded.
     Call it before the model runs, and before PEFT wraps it.
 
     Args:
         model: with its weights; embeddings made for another padding token stay as they are.
         pad_token_id: as the token cache has it; None leaves the configuration's.
     """
-    if pad_token_id is not None:
-        model.config.get_text_config().pad_token_id = pad_token_id
     generic = isinstance(model, GenericForSequenceClassification)
     if generic or model.config.model_type in ALIKE:
+        if pad_token_id is not None:
+            model.config.get_text_config().pad_token_id = pad_token_id
         kind: Any = type(model)
         model.__class__ = by_mask(kind)
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from fairtune.core.ahead import SWITCH as SWITCH
+from fairtune.core.ahead import SWITCH
 from fairtune.core.errors import UserError
 from fairtune.preload import owner, wire
 

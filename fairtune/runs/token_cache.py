@@ -41,6 +41,31 @@ class Encoded:
     groups: list[str] | None = None
     """Group of each row, where rows were drawn in groups."""
 
+    @classmethod
+    def of(
+        cls,
+        ids: Sequence[Sequence[int] | NDArray[np.int32]],
+        *,
+        row_ids: Sequence[str] | None = None,
+        labels: Sequence[int] | NDArray[np.int64] | None = None,
+        groups: list[str] | None = None,
+    ) -> Encoded:
+        """Return rows whose token ids lie in lists; without labels each is of class 0.
+
+        Args:
+            ids: token ids of each row; one row at least.
+            row_ids: names of the rows; empty where there are none.
+            labels: class of each row, shape (rows,).
+            groups: group of each row.
+        """
+        return cls(
+            row_ids=[""] * len(ids) if row_ids is None else list(row_ids),
+            labels=np.asarray([0] * len(ids) if labels is None else labels, dtype=np.int64),
+            tokens=np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
+            offsets=np.cumsum([0, *map(len, ids)]),
+            groups=groups,
+        )
+
     @property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens in each row, shape (rows,)."""

@@ -68,12 +68,7 @@ class Classifier:
         ids = encode(
             self.tokenizer, texts, max_length=self.encode.max_length, keep=self.encode.keep
         ).ids
-        return Encoded(
-            row_ids=[""] * len(ids),
-            labels=np.zeros(len(ids), dtype=np.int64),
-            tokens=np.concatenate(ids).astype(np.int32),
-            offsets=np.cumsum([0, *map(len, ids)]),
-        )
+        return Encoded.of(ids)
 
 
 @contextmanager

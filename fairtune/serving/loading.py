@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from fairtune.core import task
 from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Model
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 def load(
@@ -48,4 +51,28 @@ def load(
     head = model.head or head_modules(config)
     base, _ = load_base(model, method, config=config, head=head, device=chosen)
     settle_padding(base, pad_token_id)
-    return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
+    with warnings.catch_warnings():
+        # AdaLoRA keeps the ranks that it found in LoRA's key for those that a user sets.
+        warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+        adapted = PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
+    restore(adapted, folder / ADAPTER_WEIGHTS)
+    return adapted
+
+
+def restore(model: Any, path: Path) -> None:
+    """Give the adapter's parameters the very values that were saved.
+
+    Beside 4-bit weights whose products are in bf16, PEFT makes AdaLoRA's matrices anew in bf16, and
+    rounds what it reads into them.
+
+    Args:
+        model: wrapped by PEFT, its adapter loaded.
+        path: the adapter's weights.
+    """
+    from safetensors.torch import load_file
+
+    saved = load_file(path)
+    for name, parameter in model.named_parameters():
+        value = saved.get(name.replace(".default", ""))
+        if value is not None and value.shape == parameter.shape:
+            parameter.data.copy_(value)

@@ -83,12 +83,10 @@ def sample_rows(encoded: Encoded, device: Choice) -> Encoded:
 
 def pick_rows(encoded: Encoded, places: Sequence[int]) -> Encoded:
     """Return the rows at these places, in this order."""
-    rows = [encoded.row(place) for place in places]
-    return Encoded(
+    return Encoded.of(
+        [encoded.row(place) for place in places],
         row_ids=[encoded.row_ids[place] for place in places],
         labels=encoded.labels[list(places)],
-        tokens=np.concatenate(rows),
-        offsets=np.cumsum([0, *map(len, rows)]),
         groups=encoded.groups and [encoded.groups[place] for place in places],
     )
 

@@ -16,7 +16,7 @@ from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline
 from fairtune.hardware.device import Choice
 from fairtune.hardware.meter import Meter
-from fairtune.models import footprint
+from fairtune.models import footprint, saved_form
 from fairtune.models.build import Built, build
 from fairtune.runs.predictions import Predictions
 from fairtune.runs.record import Run
@@ -70,10 +70,11 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
         label=f"{job.name} {job.seed}",
     )
     memory = meter.memory()
-    with lap(laps, "test_seconds"):
-        tested = predictions("test")
     with lap(laps, "save_seconds"):
         shipped = save(built.model)
+    saved_form.take(built.model)
+    with lap(laps, "test_seconds"):
+        tested = predictions("test")
     seen = Evidence(
         built=built,
         trained=trained,

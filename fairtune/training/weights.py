@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,19 @@ AS_WRITTEN = {
 
 
 def save(model: Any, folder: Path) -> float:
-    """Write the weights as safetensors; return their size in MiB.
+    """Write the weights as safetensors; return their size in MiB. Training is over then.
 
     That is what must be shipped besides the pretrained model. The tokenizer is not counted: it is
     the pretrained model's.
     """
     folder.mkdir(parents=True)
+    model.eval()  # P-tuning's prompts are computed as they are saved: without dropout
     # PEFT would ask the Hub for the base model's vocabulary to decide on the embeddings.
     wrapped = hasattr(model, "peft_config")
-    model.save_pretrained(folder, **({"save_embedding_layers": False} if wrapped else {}))
+    with warnings.catch_warnings():
+        # AdaLoRA may drop all ranks of a layer; PEFT takes that for a training's lost shards.
+        warnings.filterwarnings("ignore", message="Adapter 'default': .* have invalid shape")
+        model.save_pretrained(folder, **({"save_embedding_layers": False} if wrapped else {}))
     if wrapped:
         # PEFT's form of a card names a path of this machine.
         (folder / "README.md").unlink(missing_ok=True)
