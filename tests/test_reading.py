@@ -563,10 +563,14 @@ def test_text_files_of_the_hub_are_read_like_those_of_a_folder(tmp_path: Path) -
     assert "train.csv': the header has 2 fields, but line 3 has 3" in found[2]
     # Without the Hub they are the same, and those of another commit are not there.
     other = {"source": named[0], "revision": "d" * 40}
-    later = read_by_user([*asked, other], HF_HUB_OFFLINE="1", **home)
+    none = {"source": "someone/other"}
+    later = read_by_user([*asked, other, none], HF_HUB_OFFLINE="1", **home)
     assert later[:3] == found
-    assert "'someone/plain' at revision 'dddd" in later[3]
-    assert "is neither a path nor a copy on this machine" in later[3]
+    assert later[3].startswith(
+        f"data.revision: '{'d' * 40}' of 'someone/plain' is not on this mach"
+    )
+    assert later[3].endswith(f"set the revision to {'a' * 40}")
+    assert "'someone/other' is neither a path nor a copy on this machine" in later[4]
 
 
 def test_rows_that_were_made_by_guesses_are_not_taken_for_a_copy(

@@ -25,6 +25,7 @@ from fairtune.data.hub import new_builder
 
 KINDS = {".csv": "csv", ".tsv": "csv", ".jsonl": "json", ".json": "json", ".parquet": "parquet"}
 TEXT = {"csv", "json"}
+NOTE = "files.json"
 # Settings of a card that we follow, that change no cell, or that ask for what we do anyway.
 FOLLOWED = {"name", "version", "data_dir", "data_files", "description", "features", "sep"}
 FOLLOWED |= {"delimiter"}
@@ -101,13 +102,14 @@ def of_hub(name: str, data: Data) -> Listing | None:
     What was found is noted beside the libraries' own copies, for when the Hub cannot be reached.
 
     Raises:
-        UserError: the card says how the files are to be read, or names files that lie elsewhere.
+        UserError: the card says how the files are to be read, or names files that lie elsewhere; or
+            without the Hub there are other commits alone.
     """
     revision = data.revision or constants.DEFAULT_REVISION
     about = f"{revision}--{data.config}" if data.config else revision
-    note = cached_assets_path("fairtune", namespace=name, subfolder=about) / "files.json"
+    note = cached_assets_path("fairtune", namespace=name, subfolder=about) / NOTE
     if constants.HF_HUB_OFFLINE:
-        return Listing(**json.loads(note.read_text("utf-8"))) if note.is_file() else None
+        return _noted(note, data)
     builder = new_builder(name, data)
     found = _listing(builder, data)
     if found is None or found.kind not in TEXT:
@@ -125,6 +127,19 @@ def of_hub(name: str, data: Data) -> Listing | None:
     listing = Listing(**asdict(found) | {"splits": inside, "commit": commit})
     files.write_json(note, asdict(listing))
     return listing
+
+
+def _noted(note: Path, data: Data) -> Listing | None:
+    if note.is_file():
+        return Listing(**json.loads(note.read_text("utf-8")))
+    others = [json.loads(path.read_text("utf-8")) for path in note.parent.parent.glob(f"*/{NOTE}")]
+    if not others:
+        return None
+    raise UserError(
+        f"data.revision: '{data.revision or constants.DEFAULT_REVISION}' of '{data.source}' is not "
+        "on this machine, and the Hugging Face Hub cannot be reached; connect, or set the revision "
+        f"to {' or '.join(sorted({other['commit'] for other in others}))}"
+    )
 
 
 def _listing(builder: datasets.DatasetBuilder, data: Data) -> Listing | None:
