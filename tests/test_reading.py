@@ -635,6 +635,46 @@ def test_a_split_of_which_nothing_is_left_is_named_with_what_was_dropped(
     assert line.format(data.source) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (
+            [(f"text {n}", "") for n in range(9)],
+            "data.split: split 'train' of '{}' after dropping 9 empty has no rows left; its",
+        ),
+        (
+            [("", n % 2) for n in range(9)],
+            "data.split: split 'train' of '{}' after dropping 9 empty has no rows left; its",
+        ),
+        (
+            [("x", 1), ("y", 1), ("", 0), ("y", 1)],
+            "two classes or more; found '1' alone after dropping 1 empty, 1 duplicates",
+        ),
+    ],
+    ids=["no labels", "no texts", "one class left"],
+)
+def test_a_corpus_of_which_too_little_is_left_says_what_was_dropped(
+    tmp_path: Path, rows: list[tuple[str, Any]], line: str
+) -> None:
+    tiny.write_csv(tmp_path / "c.csv", [("text", "label"), *rows])
+    data = Data(source=str(tmp_path / "c.csv"))
+    with pytest.raises(UserError) as caught:
+        splits.draw(splits.read_corpus(data), data, SIZES)
+    assert line.format(data.source) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("split", "train[:9]"), ("test_split", "test"), ("config", "en")]
+)
+def test_a_key_that_a_file_cannot_follow_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    data = source(tmp_path, "c.csv", "text,label\nx,a\n", **{key: value})
+    with pytest.raises(UserError) as caught:
+        splits.read_corpus(data)
+    assert f"data.{key}: '{value}' is not right: the file '{data.source}' has no" in str(
+        caught.value
+    )
+
+
 def test_a_test_split_without_a_class_is_named(tmp_path: Path) -> None:
     train = [(f"text {n}", n % 2) for n in range(20)]
     tiny.write_hub_dataset(tmp_path / "d", train=train, test=[("x", 0), ("y", 0), ("z", 0)])
@@ -643,25 +683,56 @@ def test_a_test_split_without_a_class_is_named(tmp_path: Path) -> None:
         splits.draw(splits.read_corpus(data), data, SIZES)
 
 
-def test_labels_that_hardly_occur_twice_are_doubted(tmp_path: Path) -> None:
-    tags = ("comedy", "drama", "horror", "war")
-    labels = [f"{a};{b};{n % 2}" for n in range(4) for a in tags for b in tags if a != b][:40]
+def doubt_of(folder: Path, labels: list[str], sizes: Subset) -> str | None:
+    """Return what is said against labels; some marks of them are a separator's."""
     rows = [(f"text {n}", label) for n, label in enumerate(labels)]
-    tiny.write_csv(tmp_path / "c.csv", [("text", "label"), *rows])
-    data = Data(source=str(tmp_path / "c.csv"))
+    tiny.write_csv(folder / "c.csv", [("text", "label"), *rows])
+    data = Data(source=str(folder / "c.csv"))
+    return splits.draw(splits.read_corpus(data), data, sizes).doubt
+
+
+def test_labels_that_hardly_occur_twice_are_doubted(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        splits.draw(splits.read_corpus(data), data, SIZES)
+        doubt_of(tmp_path, [f"id {n % 24}" for n in range(40)], SIZES)
     assert str(caught.value).startswith("subset.test: 2 is too few; with 24 classes, each split")
-    doubt = "data.label_column: 24 of 24 classes have one or two rows, such as 'comedy;horror;0': "
+    doubt = "data.label_column: 24 of 24 classes have one or two rows, such as 'id 10': is it the "
     assert doubt in str(caught.value)
 
 
-def test_classes_of_many_rows_are_not_doubted(tmp_path: Path) -> None:
-    rows = [(f"text {n}", f"class {n % 20}") for n in range(100)]
-    tiny.write_csv(tmp_path / "c.csv", [("text", "label"), *rows])
-    data = Data(source=str(tmp_path / "c.csv"))
-    sizes = Subset(train=40, validation=20, test=20, seed=1)
-    assert splits.draw(splits.read_corpus(data), data, sizes).doubt is None
+TAGS = ("comedy", "drama", "horror", "war")
+LARGER = Subset(train=40, validation=20, test=20, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "example"),
+    [
+        (["a", "b", "a;b"], "'a;b' looks like 2 labels in a cell, and is one of 3 classes as"),
+        ([f"{a}|{b}" for a in TAGS for b in TAGS if a < b], "'drama|war' looks like 2 labels"),
+        ([f"['{a}', '{b}']" for a in TAGS for b in TAGS if a < b], "'['drama', 'war']' looks"),
+        (["['a']", "['b']", "['a', 'b']"], "'['a', 'b']' looks like 2 labels in a cell"),
+    ],
+    ids=["of other labels", "recurring", "lists", "lists of other lists"],
+)  # fmt: skip
+def test_several_labels_in_a_cell_are_doubted(
+    tmp_path: Path, labels: list[str], example: str
+) -> None:
+    found = doubt_of(tmp_path, labels * (120 // len(labels)), LARGER)
+    assert found is not None
+    assert found.startswith(f"data.label_column: {example}")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"class {n}" for n in range(20)],
+        ["toys, games", "home, garden", "books", "food"],
+        ["1,000", "2,000", "10,000"],
+        ["and/or", "either; or", "neither"],
+    ],
+    ids=["many", "names of two words", "numbers", "marks"],
+)
+def test_classes_of_many_rows_are_not_doubted(tmp_path: Path, labels: list[str]) -> None:
+    assert doubt_of(tmp_path, labels * (120 // len(labels)), LARGER) is None
 
 
 def test_json_and_csv_of_the_same_rows_are_the_same_corpus(tmp_path: Path) -> None:

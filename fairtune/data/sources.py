@@ -57,11 +57,14 @@ def _read_file(path: Path, data: Data) -> Table:
             f"data.source: '{path}' ends in none of {', '.join(READERS)}, nor in one of these and "
             f"{', '.join(PACKED)}"
         )
-    if data.test_split is not None:
-        raise UserError(
-            f"data.test_split: '{data.test_split}' is not right: the file '{path}' has no splits; "
-            "drop the key, or give a folder with a file for each split"
-        )
+    usual = {"split": "train", "test_split": None, "config": None}
+    for key, value in usual.items():
+        if (given := getattr(data, key)) != value:
+            raise UserError(
+                f"data.{key}: '{given}' is not right: the file '{path}' has no "
+                f"{'configurations' if key == 'config' else 'splits'}; drop the key, or give a "
+                "folder with a file for each split"
+            )
     if ending == ".parquet":
         if path.suffix.lower() != ending:
             raise UserError(f"data.source: '{path}': packed Parquet is not read; unpack it")
