@@ -7,6 +7,7 @@ and gaps.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -99,47 +100,74 @@ def of_folder(path: Path, data: Data) -> Listing | None:
 def of_hub(name: str, data: Data) -> Listing | None:
     """Return the text files of a Hub dataset; None where it is made of others.
 
-    What was found is noted beside the libraries' own copies, for when the Hub cannot be reached.
+    What a commit holds is noted beside the libraries' own copies: the Hub is asked once, and need
+    not be there later.
 
     Raises:
         UserError: the card says how the files are to be read, or names files that lie elsewhere; or
             without the Hub there are other commits alone.
     """
-    revision = data.revision or constants.DEFAULT_REVISION
-    about = f"{revision}--{data.config}" if data.config else revision
-    note = cached_assets_path("fairtune", namespace=name, subfolder=about) / NOTE
+    note = _note(name, data)
+    found = _noted(note)
+    pinned = re.fullmatch("[0-9a-f]{40}", data.revision or "")
     if constants.HF_HUB_OFFLINE:
-        return _noted(note, data)
+        if found is None:
+            _name_others(note, data)
+    elif found is None or not pinned:
+        found = _found(name, data)
+        if found is not None and note is not None:
+            files.write_json(note, asdict(found))
+    return found if found is not None and found.kind in TEXT else None
+
+
+def _found(name: str, data: Data) -> Listing | None:
+    """Return the files of a Hub dataset as the Hub tells them."""
     builder = new_builder(name, data)
     found = _listing(builder, data)
-    if found is None or found.kind not in TEXT:
+    if found is None:
         return None
     commit = str(builder.hash)
     inside = {
         split: [file.partition(f"@{commit}/")[2] for file in of_split]
         for split, of_split in found.splits.items()
     }
-    if not all(all(of_split) for of_split in inside.values()):
+    if found.kind in TEXT and not all(all(of_split) for of_split in inside.values()):
         raise UserError(
             f"data.source: the card of '{name}' names files that lie elsewhere, which are not "
             "read; fetch them, and give their path"
         )
-    listing = Listing(**asdict(found) | {"splits": inside, "commit": commit})
-    files.write_json(note, asdict(listing))
-    return listing
+    return Listing(**asdict(found) | {"splits": inside, "commit": commit})
 
 
-def _noted(note: Path, data: Data) -> Listing | None:
-    if note.is_file():
-        return Listing(**json.loads(note.read_text("utf-8")))
-    others = [json.loads(path.read_text("utf-8")) for path in note.parent.parent.glob(f"*/{NOTE}")]
-    if not others:
+def _note(name: str, data: Data) -> Path | None:
+    """Return where the files of a commit are noted; None where nothing can be written."""
+    revision = data.revision or constants.DEFAULT_REVISION
+    about = f"{revision}--{data.config}" if data.config else revision
+    try:
+        return cached_assets_path("fairtune", namespace=name, subfolder=about) / NOTE
+    except OSError:  # others may have filled the cache for us to read
         return None
-    raise UserError(
-        f"data.revision: '{data.revision or constants.DEFAULT_REVISION}' of '{data.source}' is not "
-        "on this machine, and the Hugging Face Hub cannot be reached; connect, or set the revision "
-        f"to {' or '.join(sorted({other['commit'] for other in others}))}"
-    )
+
+
+def _noted(note: Path | None) -> Listing | None:
+    if note is None or not note.is_file():
+        return None
+    try:
+        return Listing(**json.loads(note.read_text("utf-8")))
+    except (TypeError, ValueError):  # of another version
+        return None
+
+
+def _name_others(note: Path | None, data: Data) -> None:
+    """Refuse a revision that is not on this machine, where others are."""
+    paths = note.parent.parent.glob(f"*/{NOTE}") if note else ()
+    commits = {found.commit for path in paths if (found := _noted(path)) and found.kind in TEXT}
+    if commits:
+        raise UserError(
+            f"data.revision: '{data.revision or constants.DEFAULT_REVISION}' of '{data.source}' is "
+            "not on this machine, and the Hugging Face Hub cannot be reached; connect, or set the "
+            f"revision to {' or '.join(sorted(map(str, commits)))}"
+        )
 
 
 def _listing(builder: datasets.DatasetBuilder, data: Data) -> Listing | None:
