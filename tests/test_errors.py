@@ -347,7 +347,7 @@ SUBSET: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no label at all": (
         {"data.source": "c.csv"},
         {"c.csv": b"text,label\nx,\ny,\n"},
-        "data.label_column: a comparison needs two classes or more; found no label",
+        "data.split: split 'train' of 'c.csv' after dropping 2 empty has no rows left; its rows",
     ),
     "labels between whole numbers": (
         {"data.source": "c.csv"},

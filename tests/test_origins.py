@@ -46,6 +46,17 @@ def test_dvc_runs_what_a_changed_corpus_or_model_touches_and_no_more(
     corpus.write_bytes(before)
     assert ran(repository) == ["sources"]  # the others come from the run cache
 
+    # Of a link that leads elsewhere, the rows of before are not those of the parameters of before.
+    corpus.rename(root / "first.csv")
+    (root / "second.csv").write_bytes(before + b"Another one,positive\n")
+    corpus.symlink_to("second.csv")
+    repository.edit("subset.seed", 2)
+    assert ran(repository) == ["sources", "subset", "encode"]
+    repository.edit("subset.seed", 1)
+    assert ran(repository) == ["subset", "encode"]
+    (root / "first.csv").replace(corpus)
+    assert ran(repository) == ["sources"]
+
     (root / "encoder").rename(root / "first")
     (root / "other").rename(root / "encoder")
     assert ran(repository) == ["sources", "encode"]

@@ -9,21 +9,28 @@ import bz2
 import gzip
 import json
 import lzma
+import os
+import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import ClassLabel, Dataset, Features, Value
 
 from fairtune.core.errors import UserError
 from fairtune.core.params import Data, Subset
 from fairtune.data import splits
 from fairtune.data.corpus import read, read_part
-from tests import tiny
+from tests import hub, tiny
 
+ROOT = Path(__file__).parent.parent
 SIZES = Subset(train=4, validation=2, test=2, seed=1)
 
 
@@ -72,6 +79,32 @@ READ: dict[str, tuple[str, str, list[tuple[str | None, str | None]]]] = {
         "c.tsv",
         'text\tlabel\n"x\ny"\ta\n"p\tq"\tb\n',
         [("x\ny", "a"), ("p\tq", "b")],
+    ),
+    "lines in quotes, of which the last stands beside the label": (
+        "c.csv",
+        'text,label\n"x, y,\nb",a\nz,b\n',
+        [("x, y,\nb", "a"), ("z", "b")],
+    ),
+    "lines in quotes, of which the first stands beside the label": (
+        "c.csv",
+        'label,text\na,"x\ny, b"\nb,z\n',
+        [("x\ny, b", "a"), ("z", "b")],
+    ),
+    "breaks of lines that are none of a file": (
+        "c.csv",
+        "text,label\nv\u2028w\x85x\x0by\x1cz,a\n",
+        [("v\u2028w\x85x\x0by\x1cz", "a")],
+    ),
+    "a separator at the end of all lines": ("c.csv", "text,label,\nx,a,\n", [("x", "a")]),
+    "other columns twice, or without a name": (
+        "c.csv",
+        ",price,text,price,label\n1,2,x,3,a\n",
+        [("x", "a")],
+    ),
+    "a repeated key of another column": (
+        "c.jsonl",
+        '{"id": 1, "id": 2, "text": "x", "label": 1}\n',
+        [("x", "1")],
     ),
     "JSON lines": (
         "c.jsonl",
@@ -128,6 +161,30 @@ REFUSED: dict[str, tuple[str, bytes | str, dict[str, Any], str]] = {
         {},
         "line 11: text after a closing quote; within a quoted cell a quotation mark is written tw",
     ),
+    "a text that begins with a quote, and takes up a row": (
+        "c.csv",
+        'label,text\na,y\nb,"Great\na,Dull\nb,good"\n',
+        {},
+        "line 3: a quote takes up line 4 too, which looks like a row of label 'a'; put a cell",
+    ),
+    "such a text that ends in the next row": (
+        "c.csv",
+        'label,text\na,y\nb,"Great\na,Dull"\n',
+        {},
+        "line 3: a quote takes up line 4 too, which looks like a row of label 'a'; put a cell",
+    ),
+    "such a cell of a column that is not read": (
+        "c.csv",
+        'text,label,title\nx,a,"Great\ny,b,Dull\nz,a,good"\nw,b,t\n',
+        {},
+        "data.source: '{}': line 2: a quote takes up line 3 too, which looks like a row of",
+    ),
+    "such a cell of a TSV with another in quotes": (
+        "c.tsv",
+        'text\tlabel\ttitle\nx\ta\t"Great\ny\tb\tDull\nz\ta\tgood"\n"p\tq"\tb\tt\n',
+        {},
+        "the header has 3 fields, but line 5 has 4; a cell",
+    ),
     "a tab too many in a TSV of quotes": (
         "c.tsv",
         'text\tlabel\n"Dull\tb\nx\ty\tb\na 12"\ta\n',
@@ -175,6 +232,18 @@ REFUSED: dict[str, tuple[str, bytes | str, dict[str, Any], str]] = {
         '{"version": 1,\n "data": [{"text": "x", "label": 1}, {"text": "y", "label": 2}]}',
         {},
         "data.source: '{}' is one object with a list of 2 under 'data': write that list alone; ex",
+    ),
+    "columns within each row": (
+        "c.json",
+        '[{"id": 1, "data": {"text": "x"}, "label": 1}, {"id": 2, "data": {}, "label": 2}]',
+        {},
+        "data.source: '{}': 'text' stands within 'data' of each row; expected one object a line",
+    ),
+    "a label twice in an object": (
+        "c.jsonl",
+        '{"text": "x", "label": 1}\n{"text": "y", "label": 1, "label": 2}\n',
+        {},
+        "data.source: '{}': line 2 has 'label' more than once; leave one of them",
     ),
     "columns within an object": (
         "c.json",
@@ -302,6 +371,34 @@ def test_a_value_of_where_matches_as_text_where_either_is_text(
     assert pairs(Data(source=str(path), where={"stars": value})) == [("t1", "a")]
 
 
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        (1, ["one", "float", "word"]), ("1", ["one", "float", "word"]), ("1.0", ["float"]),
+        (True, ["true", "True"]), ("true", ["true"]), ("None", ["None"]), ("nan", ["nan"]),
+        ("", ["null", "empty", "gap", "none"]),
+    ],
+)  # fmt: skip
+def test_a_value_of_where_is_neither_another_s_nor_a_gap_s(
+    tmp_path: Path, value: Any, texts: list[str]
+) -> None:
+    cells = {
+        "one": 1, "float": 1.0, "word": "1", "true": True, "True": "True", "null": None,
+        "empty": "", "gap": float("nan"), "None": "None", "nan": "nan", "no": 0,
+    }  # fmt: skip
+    rows = [{"text": text, "label": "a", "x": cell} for text, cell in cells.items()]
+    tiny.write_jsonl(tmp_path / "c.jsonl", [*rows, {"text": "none", "label": "a"}])
+    found = pairs(Data(source=str(tmp_path / "c.jsonl"), where={"x": value}))
+    assert [text for text, _ in found] == texts
+
+
+def test_a_number_with_gaps_is_matched_by_its_text(tmp_path: Path) -> None:
+    columns = {"text": ["x", "y"], "label": ["a", "b"], "stars": [1.0, None]}
+    pq.write_table(pa.table(columns), tmp_path / "c.parquet")
+    data = Data(source=str(tmp_path / "c.parquet"), where={"stars": "1"})
+    assert pairs(data) == [("x", "a")]
+
+
 def test_true_matches_however_it_is_written(tmp_path: Path) -> None:
     content = "text,label,new\nx,a,True\ny,b,true\nz,a,no\n"
     assert len(pairs(source(tmp_path, "c.csv", content, where={"new": True}))) == 2
@@ -311,6 +408,182 @@ def test_a_column_of_categories_is_text(tmp_path: Path) -> None:
     cells = pa.array(["a", "b", None]).dictionary_encode()
     pq.write_table(pa.table({"text": ["x", "y", "z"], "label": cells}), tmp_path / "c.parquet")
     assert pairs(Data(source=str(tmp_path / "c.parquet")))[:2] == [("x", "a"), ("y", "b")]
+
+
+def test_other_columns_of_parquet_may_be_of_any_kind(tmp_path: Path) -> None:
+    odd = pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64()))
+    texts, labels = pa.array(["x"], pa.string_view()), pa.array([1.0])
+    (tmp_path / "d").mkdir()
+    for number, other in enumerate((odd, pa.array(["a"]), pa.array([1]))):
+        path = tmp_path / "d" / f"{number}.parquet"
+        pq.write_table(pa.table({"text": texts, "label": labels, "other": other}), path)
+    assert pairs(Data(source=str(tmp_path / "d" / "0.parquet"))) == [("x", "1")]
+    assert pairs(Data(source=str(tmp_path / "d"))) == [("x", "1")] * 3
+
+
+# Folders, and what their cards say
+
+CARD = """---
+dataset_info:
+  features:
+  - name: text
+    dtype: string
+  - name: label
+    dtype:
+      class_label:
+        names:
+          '0': bad
+          '1': good
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: rows/*
+{}---
+"""
+ROWS = "text,label\nnull,0\nx,1\ny,-1\nz,good\nw,\n"
+CLASSES = [("null", "bad"), ("x", "good"), ("y", None), ("z", "good"), ("w", None)]
+
+
+def carded(folder: Path, settings: str = "", rows: str = ROWS) -> Data:
+    """Write a folder with a card and a CSV file."""
+    source(folder, "README.md", CARD.format(settings))
+    source(folder, "rows/0.csv", rows)
+    return Data(source=str(folder))
+
+
+def test_the_card_names_the_numbered_classes_of_text_files(tmp_path: Path) -> None:
+    assert pairs(carded(tmp_path / "c")) == CLASSES
+    data = carded(tmp_path / "j")
+    (tmp_path / "j" / "rows" / "0.csv").unlink()
+    rows = [{"text": text, "label": label} for text, label in (("x", 1), ("y", -1), ("z", "bad"))]
+    tiny.write_jsonl(tmp_path / "j" / "rows" / "0.jsonl", rows)
+    assert pairs(data) == [("x", "good"), ("y", None), ("z", "bad")]
+
+
+@pytest.mark.parametrize("label", ["2", "-2", "fair"])
+def test_a_class_that_the_card_does_not_know_is_refused(tmp_path: Path, label: str) -> None:
+    data = carded(tmp_path, rows=f"text,label\nx,1\ny,{label}\n")
+    with pytest.raises(UserError) as caught:
+        read(data, "train")
+    line = f"in line 3 of '{tmp_path}/rows/0.csv'; its classes are 0 to 1, and -1 is none"
+    assert f"holds '{label}' {line}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["quoting: 3", "skiprows: 1", "names: [text, label]", "encoding: latin-1", "na_values: [x]"],
+)
+def test_a_card_that_has_cells_read_otherwise_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UserError, match=f"sets {setting.partition(':')[0]} for its files, which"):
+        read(carded(tmp_path, f"  {setting}\n"), "train")
+
+
+@pytest.mark.parametrize("setting", ["keep_default_na: false", "encoding: utf-8", "chunksize: 5"])
+def test_a_card_that_asks_for_what_is_done_anyway_is_followed(tmp_path: Path, setting: str) -> None:
+    assert pairs(carded(tmp_path, f"  {setting}\n")) == CLASSES
+
+
+def test_files_of_another_kind_are_not_left_out_in_silence(tmp_path: Path) -> None:
+    data = source(tmp_path / "d", "one.csv", "text,label\nx,a\n")
+    tiny.write_jsonl(tmp_path / "d" / "two.jsonl", [{"text": "y", "label": "b"}])
+    folder = Data(source=str(tmp_path / "d"))
+    with pytest.raises(UserError, match=r"^data\.source: '.*' holds files of several kinds, '.*"):
+        read(folder, "train")
+    Path(data.source).rename(tmp_path / "d" / "test.csv")
+    (tmp_path / "d" / "two.jsonl").rename(tmp_path / "d" / "train.jsonl")
+    with pytest.raises(UserError, match="several kinds; all splits must be of one kind"):
+        read(folder, "train")
+    # Neither a licence nor what is no data is in the way.
+    (tmp_path / "d" / "train.jsonl").unlink()
+    (tmp_path / "d" / "LICENSE.txt").touch()
+    assert pairs(folder, "test") == [("x", "a")]
+
+
+def test_a_cell_of_the_second_file_is_named_by_it(tmp_path: Path) -> None:
+    source(tmp_path / "d", "0.csv", "text,label\nx,a\n")
+    second = source(tmp_path / "d", "1.csv", "text,label\ny,b\nz,0.5\n")
+    with pytest.raises(UserError) as caught:
+        read(Data(source=str(tmp_path / "d")), "train")
+    assert f"holds '0.5' in line 3 of '{second.source}'; a class is" in str(caught.value)
+
+
+def test_files_that_number_other_classes_are_not_put_together(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for number, names in enumerate((["bad", "good"], ["good", "bad"])):
+        features = Features({"text": Value("string"), "label": ClassLabel(names=names)})
+        rows = Dataset.from_dict({"text": ["x"], "label": [0]}, features=features)
+        rows.to_parquet(tmp_path / "d" / f"{number}.parquet")
+    with pytest.raises(UserError, match=r"^data\.label_column: the files of .* 'label' alike"):
+        read(Data(source=str(tmp_path / "d")), "train")
+
+
+# The Hub
+
+READER = """
+import json, sys
+from fairtune.core.errors import UserError
+from fairtune.core.params import Data
+from fairtune.data.corpus import read
+for keys in json.loads(sys.argv[1]):
+    try:
+        rows = read(Data(**keys), "train")
+        print(json.dumps([rows["text"][:], rows["label"][:]]))
+    except UserError as error:
+        print(json.dumps(str(error)))
+"""
+
+
+def read_by_user(asked: list[dict[str, Any]], **variables: str) -> list[Any]:
+    """Read sources in a process of its own, which knows another Hub."""
+    command = [sys.executable, "-c", READER, json.dumps(asked)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | variables
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_text_files_of_the_hub_are_read_like_those_of_a_folder(tmp_path: Path) -> None:
+    commits = ["a" * 40, "b" * 40, "c" * 40]
+    named = ["someone/plain", "someone/carded", "someone/ragged"]
+    source(tmp_path / "0", "train.csv", "text,label\nnull,01\nNA,None\n2020-01-01,1.0\n")
+    carded(tmp_path / "1")
+    source(tmp_path / "2", "train.csv", "text,label\nx,a\ny,z,b\n")
+    repos = {
+        name: hub.Repo("dataset", tmp_path / str(number), commits[number])
+        for number, name in enumerate(named)
+    }
+    asked = [{"source": n, "revision": c} for n, c in zip(named, commits, strict=True)]
+    home = {"HF_HOME": str(tmp_path / "home")}
+    with hub.serve(repos) as (address, _):
+        found = read_by_user(asked, HF_ENDPOINT=address, HF_HUB_OFFLINE="0", **home)
+    assert found[:2] == [
+        [["null", "NA", "2020-01-01"], ["01", "None", "1"]],
+        [list(column) for column in zip(*CLASSES, strict=True)],
+    ]
+    assert "train.csv': the header has 2 fields, but line 3 has 3" in found[2]
+    # Without the Hub they are the same, and those of another commit are not there.
+    other = {"source": named[0], "revision": "d" * 40}
+    none = {"source": "someone/other"}
+    later = read_by_user([*asked, other, none], HF_HUB_OFFLINE="1", **home)
+    assert later[:3] == found
+    assert later[3].startswith(
+        f"data.revision: '{'d' * 40}' of 'someone/plain' is not on this mach"
+    )
+    assert later[3].endswith(f"set the revision to {'a' * 40}")
+    assert "'someone/other' is neither a path nor a copy on this machine" in later[4]
+
+
+def test_rows_that_were_made_by_guesses_are_not_taken_for_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source(tmp_path / "some_texts", "train.csv", "text,label\nnull,01\nx,1\n")
+    datasets.load_dataset(str(tmp_path / "some_texts"), cache_dir=str(tmp_path / "first"))
+    made = next((tmp_path / "first").glob("*/*/*/*/dataset_info.json")).parent
+    cached = tmp_path / "cache" / "someone___some_texts" / "default" / "0.0.0" / ("a" * 40)
+    shutil.copytree(made, cached)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(UserError, match="was made by guesses at what its cells are"):
+        read(Data(source="someone/some_texts", revision="a" * 40), "train")
 
 
 # What becomes of the rows
@@ -362,6 +635,46 @@ def test_a_split_of_which_nothing_is_left_is_named_with_what_was_dropped(
     assert line.format(data.source) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (
+            [(f"text {n}", "") for n in range(9)],
+            "data.split: split 'train' of '{}' after dropping 9 empty has no rows left; its",
+        ),
+        (
+            [("", n % 2) for n in range(9)],
+            "data.split: split 'train' of '{}' after dropping 9 empty has no rows left; its",
+        ),
+        (
+            [("x", 1), ("y", 1), ("", 0), ("y", 1)],
+            "two classes or more; found '1' alone after dropping 1 empty, 1 duplicates",
+        ),
+    ],
+    ids=["no labels", "no texts", "one class left"],
+)
+def test_a_corpus_of_which_too_little_is_left_says_what_was_dropped(
+    tmp_path: Path, rows: list[tuple[str, Any]], line: str
+) -> None:
+    tiny.write_csv(tmp_path / "c.csv", [("text", "label"), *rows])
+    data = Data(source=str(tmp_path / "c.csv"))
+    with pytest.raises(UserError) as caught:
+        splits.draw(splits.read_corpus(data), data, SIZES)
+    assert line.format(data.source) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("split", "train[:9]"), ("test_split", "test"), ("config", "en")]
+)
+def test_a_key_that_a_file_cannot_follow_is_refused(tmp_path: Path, key: str, value: str) -> None:
+    data = source(tmp_path, "c.csv", "text,label\nx,a\n", **{key: value})
+    with pytest.raises(UserError) as caught:
+        splits.read_corpus(data)
+    assert f"data.{key}: '{value}' is not right: the file '{data.source}' has no" in str(
+        caught.value
+    )
+
+
 def test_a_test_split_without_a_class_is_named(tmp_path: Path) -> None:
     train = [(f"text {n}", n % 2) for n in range(20)]
     tiny.write_hub_dataset(tmp_path / "d", train=train, test=[("x", 0), ("y", 0), ("z", 0)])
@@ -370,25 +683,56 @@ def test_a_test_split_without_a_class_is_named(tmp_path: Path) -> None:
         splits.draw(splits.read_corpus(data), data, SIZES)
 
 
-def test_labels_that_hardly_occur_twice_are_doubted(tmp_path: Path) -> None:
-    tags = ("comedy", "drama", "horror", "war")
-    labels = [f"{a};{b};{n % 2}" for n in range(4) for a in tags for b in tags if a != b][:40]
+def doubt_of(folder: Path, labels: list[str], sizes: Subset) -> str | None:
+    """Return what is said against labels; some marks of them are a separator's."""
     rows = [(f"text {n}", label) for n, label in enumerate(labels)]
-    tiny.write_csv(tmp_path / "c.csv", [("text", "label"), *rows])
-    data = Data(source=str(tmp_path / "c.csv"))
+    tiny.write_csv(folder / "c.csv", [("text", "label"), *rows])
+    data = Data(source=str(folder / "c.csv"))
+    return splits.draw(splits.read_corpus(data), data, sizes).doubt
+
+
+def test_labels_that_hardly_occur_twice_are_doubted(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        splits.draw(splits.read_corpus(data), data, SIZES)
+        doubt_of(tmp_path, [f"id {n % 24}" for n in range(40)], SIZES)
     assert str(caught.value).startswith("subset.test: 2 is too few; with 24 classes, each split")
-    doubt = "data.label_column: 24 of 24 classes have one or two rows, such as 'comedy;horror;0': "
+    doubt = "data.label_column: 24 of 24 classes have one or two rows, such as 'id 10': is it the "
     assert doubt in str(caught.value)
 
 
-def test_classes_of_many_rows_are_not_doubted(tmp_path: Path) -> None:
-    rows = [(f"text {n}", f"class {n % 20}") for n in range(100)]
-    tiny.write_csv(tmp_path / "c.csv", [("text", "label"), *rows])
-    data = Data(source=str(tmp_path / "c.csv"))
-    sizes = Subset(train=40, validation=20, test=20, seed=1)
-    assert splits.draw(splits.read_corpus(data), data, sizes).doubt is None
+TAGS = ("comedy", "drama", "horror", "war")
+LARGER = Subset(train=40, validation=20, test=20, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "example"),
+    [
+        (["a", "b", "a;b"], "'a;b' looks like 2 labels in a cell, and is one of 3 classes as"),
+        ([f"{a}|{b}" for a in TAGS for b in TAGS if a < b], "'drama|war' looks like 2 labels"),
+        ([f"['{a}', '{b}']" for a in TAGS for b in TAGS if a < b], "'['drama', 'war']' looks"),
+        (["['a']", "['b']", "['a', 'b']"], "'['a', 'b']' looks like 2 labels in a cell"),
+    ],
+    ids=["of other labels", "recurring", "lists", "lists of other lists"],
+)  # fmt: skip
+def test_several_labels_in_a_cell_are_doubted(
+    tmp_path: Path, labels: list[str], example: str
+) -> None:
+    found = doubt_of(tmp_path, labels * (120 // len(labels)), LARGER)
+    assert found is not None
+    assert found.startswith(f"data.label_column: {example}")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [f"class {n}" for n in range(20)],
+        ["toys, games", "home, garden", "books", "food"],
+        ["1,000", "2,000", "10,000"],
+        ["and/or", "either; or", "neither"],
+    ],
+    ids=["many", "names of two words", "numbers", "marks"],
+)
+def test_classes_of_many_rows_are_not_doubted(tmp_path: Path, labels: list[str]) -> None:
+    assert doubt_of(tmp_path, labels * (120 // len(labels)), LARGER) is None
 
 
 def test_json_and_csv_of_the_same_rows_are_the_same_corpus(tmp_path: Path) -> None:

@@ -53,10 +53,31 @@ def name(value: Any) -> str | None:
         case int():
             return str(value)
         case float() if value.is_integer():
-            return str(int(value))
+            return number(value)
         case float() if value != value:  # not a number: a gap in a column of numbers
             return None
     raise ValueError
+
+
+def class_name(value: Any, *, names: list[str]) -> str | None:
+    """Return the name of a numbered class; rows without a label carry -1 in the Hub's format.
+
+    Raises:
+        ValueError: it is neither the number nor the name of a class.
+    """
+    label = name(value)
+    if label is None or label in names:
+        return label
+    place = int(WHOLE.sub(r"\1", label))
+    if not -1 <= place < len(names):
+        raise ValueError
+    return names[place] if place >= 0 else None
+
+
+def number(value: Any) -> str:
+    """Return a value as text; 1.0 is how a column with gaps writes 1."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value)
 
 
 def short(value: Any) -> str:

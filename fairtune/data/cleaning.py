@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -53,7 +54,7 @@ def clean(
         What is left of each split, maybe nothing, and what was dropped of it.
 
     Raises:
-        UserError: fewer than two classes are left, or the names given are too few or too many.
+        UserError: one class is left, or the names given are too few or too many.
     """
     columns = (*COLUMNS, *(name for name in next(iter(corpus.values())).features if name == GROUP))
     rows = [
@@ -66,7 +67,6 @@ def clean(
         if text and label is not None:
             seen.setdefault(text, set()).add(label)
     labels = sorted({label for of_text in seen.values() for label in of_text}, key=_natural)
-    names = _names(labels, label_names)
     numbers = {label: number for number, label in enumerate(labels)}
     kept: dict[str, list[tuple[Any, ...]]] = {split: [] for split in corpus}
     dropped = {split: Counter(empty=0, duplicates=0, contradictions=0) for split in corpus}
@@ -80,8 +80,10 @@ def clean(
         else:
             del seen[text]
             kept[split].append((row_id, text, numbers[label], *group))
+    counts = {split: Dropped(**why) for split, why in dropped.items()}
+    names = _names(labels, label_names, functools.reduce(Dropped.__add__, counts.values()))
     pools = {split: _pool(part, columns, names) for split, part in kept.items()}
-    return pools, {split: Dropped(**counts) for split, counts in dropped.items()}
+    return pools, counts
 
 
 def _pool(rows: list[tuple[Any, ...]], columns: tuple[str, ...], names: list[str]) -> Dataset:
@@ -90,13 +92,16 @@ def _pool(rows: list[tuple[Any, ...]], columns: tuple[str, ...], names: list[str
     return Dataset.from_dict(dict(zip(columns, cells, strict=True)), features=Features(kinds))
 
 
-def _names(labels: list[str], names: list[str] | None) -> list[str]:
-    """Return the names to show for the classes."""
-    if len(labels) < 2:
+def _names(labels: list[str], names: list[str] | None, dropped: Dropped) -> list[str]:
+    """Return the names to show for the classes, of which there may be none where no row is left."""
+    if len(labels) == 1:
+        left_out = f" after dropping {dropped}" if dropped.rows else ""
         raise UserError(
             "data.label_column: a comparison needs two classes or more; found "
-            f"{repr(labels[0]) + ' alone' if labels else 'no label'}"
+            f"{labels[0]!r} alone{left_out}"
         )
+    if not labels:
+        return []
     if names is not None and (len(names) != len(labels) or len(set(names)) != len(names)):
         raise UserError(
             f"data.label_names: {names} is not right; expected {len(labels)} different names, for "

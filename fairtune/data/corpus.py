@@ -11,21 +11,16 @@ import functools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Value
 
 from fairtune.core.errors import UserError
 from fairtune.core.params import Data
-from fairtune.core.sources import local_path, reading
-from fairtune.data import delimited, hub, json_records
-from fairtune.data.cells import name, short, written_group, written_label
-from fairtune.data.compression import PACKED, inner_name
-from fairtune.data.table import Table, check_columns, wanted
+from fairtune.data import sources
+from fairtune.data.cells import class_name, name, number, short, written_group, written_label
+from fairtune.data.table import Table
 
-READERS = {".csv": ",", ".tsv": "\t", ".jsonl": None, ".json": None, ".parquet": None}
-"""Endings that are read, with the separator of those that have one."""
 COLUMNS = ("row_id", "text", "label")
 GROUP = "group"
 """A further column, of string, where `data.group_column` is set."""
@@ -52,7 +47,7 @@ def read(data: Data, split: str) -> Dataset:
 
 def read_part(data: Data, split: str) -> Part:
     """Read one split as `read` does, and count the rows of the source."""
-    table = _load(data, split)
+    table = sources.load(data, split)
     kept = _matching(table, data)
     texts = _texts(table, data, kept)
     ids = [f"{split}/{row}" for row in kept]
@@ -80,70 +75,6 @@ def _broken(text: str | None) -> bool:
     return text is not None and any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _load(data: Data, split: str) -> Table:
-    hub.quiet()
-    path = local_path(data.source, key="data.source")
-    with reading(data.source, data.revision, key="data.source") as name:
-        if path is not None and path.is_file():
-            return _read_file(path, data)
-        found = hub.text_files(path, data, split) if path else None
-        if found is None and data.separator is not None:
-            raise UserError(
-                f"data.separator: '{data.source}' is not made of CSV or TSV files; drop the key"
-            )
-        if found is not None:
-            return _joined([_read_text(file, data, found[1]) for file in found[0]])
-        return hub.read_folder(path, data, split) if path else hub.read_hub(name, data, split)
-
-
-def _read_file(path: Path, data: Data) -> Table:
-    """Read a CSV, TSV, JSONL or Parquet file."""
-    ending = inner_name(path).suffix.lower()
-    if ending not in READERS:
-        raise UserError(
-            f"data.source: '{path}' ends in none of {', '.join(READERS)}, nor in one of these and "
-            f"{', '.join(PACKED)}"
-        )
-    if data.test_split is not None:
-        raise UserError(
-            f"data.test_split: '{data.test_split}' is not right: the file '{path}' has no splits; "
-            "drop the key, or give a folder with a file for each split"
-        )
-    if ending == ".parquet":
-        if path.suffix.lower() != ending:
-            raise UserError(f"data.source: '{path}': packed Parquet is not read; unpack it")
-        _no_separator(path, data)
-        return hub.read_parquet(path, data)
-    return _read_text(path, data)
-
-
-def _read_text(path: Path, data: Data, separator: str | None = None) -> Table:
-    """Read a CSV, TSV or JSON file, or one of a folder whose card names a separator."""
-    check = functools.partial(check_columns, data=data, source=str(path))
-    usual = READERS.get(inner_name(path).suffix.lower())
-    if usual is None:
-        _no_separator(path, data)
-        return json_records.read(path, wanted(data), check=check)
-    chosen = data.separator or (separator if separator not in (None, ",") else usual)
-    return delimited.read(path, wanted(data), separator=chosen or ",", check=check)
-
-
-def _no_separator(path: Path, data: Data) -> None:
-    if data.separator is not None:
-        raise UserError(f"data.separator: '{path}' is no CSV or TSV file; drop the key")
-
-
-def _joined(tables: list[Table]) -> Table:
-    """Put the files of a split one after another."""
-    first = tables[0]
-    if len(tables) == 1:
-        return first
-    return Table(
-        columns={name: [c for t in tables for c in t.columns[name]] for name in first.columns},
-        as_text=first.as_text,
-    )
-
-
 def _matching(table: Table, data: Data) -> list[int]:
     """Return the numbers of the rows that `data.where` keeps."""
     kept = list(range(len(table)))
@@ -162,13 +93,21 @@ def _matching(table: Table, data: Data) -> list[int]:
 
 
 def _comparison(value: str | int | bool) -> Callable[[Any], bool]:
-    """Return what tells whether a cell has this value: as text, where either is text."""
+    """Return what tells whether a cell has this value: as text, where either is text.
+
+    A cell without a value is an empty one. True is never 1, and is itself however it is written.
+    """
     text = str(value)
 
     def same(cell: Any) -> bool:
-        if isinstance(cell, str):
-            return cell == text or (isinstance(value, bool) and cell.lower() == text.lower())
-        return bool(cell == value) or (isinstance(value, str) and str(cell) == value)
+        if cell is None or cell != cell:  # not a number: a gap in a column of numbers
+            return text == ""
+        if isinstance(cell, bool) or isinstance(value, bool):
+            either = isinstance(cell, bool | str) and isinstance(value, bool | str)
+            return either and str(cell).lower() == text.lower()
+        if isinstance(cell, str) or isinstance(value, str):
+            return text in (str(cell), number(cell))
+        return bool(cell == value)
 
     return same
 
@@ -188,11 +127,11 @@ def _texts(table: Table, data: Data, kept: list[int]) -> list[str | None]:
 def _labels(table: Table, data: Data, kept: list[int]) -> list[str | None]:
     """Return the labels as text."""
     cells = table.columns[data.label_column]
+    label: Callable[[Any], str | None] = written_label if table.as_text else name
+    expected = "a class is a string or a whole number"
     if table.classes is not None:
-        # Rows without a label carry -1 in the Hub's format.
-        names = table.classes
-        return [None if (n := cells[row]) is None or n < 0 else names[n] for row in kept]
-    label = written_label if table.as_text else name
+        label = functools.partial(class_name, names=table.classes)
+        expected = f"its classes are 0 to {len(table.classes) - 1}, and -1 is none"
     labels: list[str | None] = []
     for row in kept:
         try:
@@ -200,7 +139,7 @@ def _labels(table: Table, data: Data, kept: list[int]) -> list[str | None]:
         except ValueError:
             raise UserError(
                 f"data.label_column: '{data.label_column}' of '{data.source}' holds "
-                f"{short(cells[row])} in {table.place(row)}; a class is a string or a whole number"
+                f"{short(cells[row])} in {table.place(row)}; {expected}"
             ) from None
     return labels
 

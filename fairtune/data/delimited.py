@@ -6,6 +6,7 @@ A row that has not the header's fields is never fitted to them.
 from __future__ import annotations
 
 import csv
+import functools
 import re
 from array import array
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from fairtune.core.errors import UserError
 from fairtune.data.compression import opened
+from fairtune.data.quotes import check_quotes, labels_within
 from fairtune.data.table import SHOWN, Table, listed
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -23,28 +25,31 @@ csv.field_size_limit(2**31 - 1)
 
 
 def read(
-    path: Path, columns: list[str], *, separator: str, check: Callable[[list[str]], None]
+    path: Path,
+    columns: list[str],
+    *,
+    label: str,
+    separator: str,
+    check: Callable[[list[str]], None],
 ) -> Table:
     """Read columns of a file whose first row names them.
 
     Args:
         path: the file, packed or not.
         columns: to read; the cells of others are not looked at.
+        label: the one of them that holds the labels.
         separator: one character between two cells.
         check: called with the header; raises where a column is not there.
 
     Raises:
         UserError: the separator is another, or rows have not as many cells as the header; names
-            their lines.
+            their lines; or a quote takes up rows.
     """
-    if separator == "\t":
-        return _read_unquoted(path, columns, separator, check)
-    return _read(path, columns, separator, check, quoted=True)
+    reading = functools.partial(_read, path, columns, label, separator, check)
+    return _read_unquoted(reading) if separator == "\t" else reading(quoted=True)
 
 
-def _read_unquoted(
-    path: Path, columns: list[str], separator: str, check: Callable[[list[str]], None]
-) -> Table:
+def _read_unquoted(reading: Callable[..., Table]) -> Table:
     """Read a TSV, whose rows are lines unless quotes hold tabs or line breaks.
 
     Many TSV files have no quoting: a text that begins with a quotation mark is no quoted cell, and
@@ -52,25 +57,18 @@ def _read_unquoted(
     begin with one are quoted as a CSV writer does it.
     """
     try:
-        table = _read(path, columns, separator, check, quoted=False)
+        table = reading(quoted=False)
     except RowsError as error:
-        return _read_quoted(path, columns, separator, check, unless=error)
+        return _read_quoted(reading, unless=error)
     for name, cells in table.columns.items():
         table.columns[name] = without_quotes(cells)
     return table
 
 
-def _read_quoted(
-    path: Path,
-    columns: list[str],
-    separator: str,
-    check: Callable[[list[str]], None],
-    *,
-    unless: RowsError,
-) -> Table:
+def _read_quoted(reading: Callable[..., Table], *, unless: RowsError) -> Table:
     """Read a TSV with quotes, or raise what was wrong without them where they make it no better."""
     try:
-        table = _read(path, columns, separator, check, quoted=True)
+        table = reading(quoted=True)
     except UserError:
         raise unless from None
     if any(swallowed(cell, unless.fields) for cells in table.columns.values() for cell in cells):
@@ -108,6 +106,7 @@ class RowsError(UserError):
 def _read(
     path: Path,
     columns: list[str],
+    label: str,
     separator: str,
     check: Callable[[list[str]], None],
     *,
@@ -118,10 +117,14 @@ def _read(
     places = [header.index(name) for name in columns]
     read: list[list[str]] = [[] for _ in columns]
     lines = array("q")
+    within: dict[int, list[str]] = {}
     for line, cells in found:
         lines.append(line)
         for cells_of, place in zip(read, places, strict=True):
             cells_of.append(cells[place])
+        if quoted and any("\n" in cell or "\r" in cell for cell in cells):
+            within[line] = labels_within(cells, separator, header.index(label))
+    check_quotes(path, within, set(read[columns.index(label)]) - {""})
     return Table(
         columns=dict(zip(columns, read, strict=True)), as_text=True, lines=lines, unit="line"
     )

@@ -1,24 +1,25 @@
-"""Read columns through `datasets`: of the Hub, of a folder in its format, of a Parquet file."""
+"""Read columns through `datasets`, of the Hub or of a folder in its format."""
 
 from __future__ import annotations
 
-import glob
 import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow.parquet as pq
 from datasets import ClassLabel, Dataset
 from huggingface_hub import constants
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from fairtune.core.errors import UserError, one_line
 from fairtune.core.params import Data
 from fairtune.core.quiet import at_terminal
+from fairtune.data.parquet import check_text
 from fairtune.data.table import Table, check_columns, wanted
 
-TEXT = {"string", "large_string"}
+# What `datasets` makes rows of by guessing what cells are.
+GUESSED = {"csv", "json"}
 
 
 def quiet() -> None:
@@ -26,66 +27,42 @@ def quiet() -> None:
     datasets.logging.set_verbosity(datasets.logging.CRITICAL)
     if not at_terminal():
         datasets.disable_progress_bars()
+        disable_progress_bars()
 
 
 def read_hub(name: str, data: Data, split: str) -> Table:
-    """Read one split of a Hub dataset."""
+    """Read one split of a Hub dataset that is not made of text files."""
     rows = _load(name, data, split)
     _check_commit(rows, data)
+    if constants.HF_HUB_OFFLINE and rows.info.builder_name in GUESSED:
+        raise UserError(
+            f"data.source: the copy of '{name}' on this machine was made by guesses at what its "
+            "cells are, and the Hugging Face Hub cannot be reached; connect, or give a local path"
+        )
     return _table(rows, data)
 
 
 def read_folder(path: Path, data: Data, split: str) -> Table:
-    """Read one split of a folder in the Hub's format; nothing is left in the library's cache."""
+    """Read one split of a folder as `datasets` does; nothing is left in the library's cache."""
     with tempfile.TemporaryDirectory() as cache:
         rows = _load(str(path), data, split, cache_dir=cache, keep_in_memory=True)
     return _table(rows, data)
 
 
-def read_parquet(path: Path, data: Data) -> Table:
-    """Read a Parquet file; columns that the study does not need are left alone."""
-    if path.stat().st_size == 0:
-        raise UserError(f"data.source: '{path}' is empty: it has no rows")
-    file = pq.ParquetFile(path)
-    check_columns(file.schema_arrow.names, data, source=data.source)
-    if file.metadata.num_rows == 0:
-        raise UserError(f"data.source: '{path}' is empty: it has no rows")
-    with tempfile.TemporaryDirectory() as cache:
-        rows = datasets.load_dataset(
-            "parquet",
-            data_files=glob.escape(str(path)),
-            split="train",
-            columns=wanted(data),
-            cache_dir=cache,
-            keep_in_memory=True,
-        )
-    return _table(rows, data)
+def new_builder(name: str, data: Data) -> datasets.DatasetBuilder:
+    """Return what `datasets` would read a folder or a Hub dataset with; no rows are read yet.
 
-
-def text_files(path: Path, data: Data, split: str) -> tuple[list[Path], str | None] | None:
-    """Return the CSV, TSV or JSON files of a split of a folder, and the separator of its card.
-
-    None where the folder holds files of another kind, or its card says how they are to be read.
+    Raises:
+        UserError: there is no such configuration, or the splits are of several kinds.
     """
     with tempfile.TemporaryDirectory() as cache:
         try:
-            builder = datasets.load_dataset_builder(str(path), data.config, cache_dir=cache)
+            return datasets.load_dataset_builder(
+                name, data.config, revision=data.revision, cache_dir=cache
+            )
         except ValueError as error:
-            _name_key(error, data, split)
+            _name_key(error, data, data.split)
             raise
-    splits = builder.config.data_files or {}
-    if builder.name not in {"csv", "json"} or getattr(builder.config, "field", None):
-        return None
-    if split not in splits and re.search(r"[\[+]", split):
-        key = "split" if split == data.split else "test_split"
-        raise UserError(
-            f"data.{key}: '{split}' is not right: of a folder of text files, a split is read as a "
-            f"whole; give one of {', '.join(map(str, splits))}"
-        )
-    files = [Path(file) for file in splits.get(split, [])]
-    if not files or not all(file.is_file() for file in files):
-        return None
-    return files, getattr(builder.config, "sep", None)
 
 
 def _load(name: str, data: Data, split: str, **options: Any) -> Dataset:
@@ -107,6 +84,11 @@ def _load(name: str, data: Data, split: str, **options: Any) -> Dataset:
 def _name_key(error: ValueError, data: Data, split: str) -> None:
     """Raise the error with the key that it is about, where it is about one."""
     what = one_line(error)
+    if "same data file format" in what:
+        raise UserError(
+            f"data.source: '{data.source}' holds files of several kinds; all splits must be of one "
+            "kind: all CSV, all TSV, all JSONL or all Parquet"
+        ) from error
     if "split" in what.lower():
         key = "split" if split == data.split else "test_split"
         raise UserError(f"data.{key}: '{data.source}': {what}") from error
@@ -132,14 +114,7 @@ def _check_commit(rows: Dataset, data: Data) -> None:
 
 def _table(rows: Dataset, data: Data) -> Table:
     check_columns(rows.column_names, data, source=data.source)
-    kind = getattr(rows.features[data.text_column], "dtype", "lists")
-    if kind not in TEXT:
-        raise UserError(
-            f"data.text_column: '{data.text_column}' of '{data.source}' holds {kind}, not text"
-        )
+    check_text(rows.data.schema.field(data.text_column).type, data)
     label = rows.features[data.label_column]
-    try:
-        columns = {name: rows[name][:] for name in wanted(data)}
-    except UnicodeDecodeError as error:  # Parquet is decoded only now
-        raise UserError(f"data.source: '{data.source}' is not UTF-8 text; convert it") from error
+    columns = {name: rows[name][:] for name in wanted(data)}
     return Table(columns=columns, classes=label.names if isinstance(label, ClassLabel) else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,25 @@ from fairtune.data.compression import opened
 from fairtune.data.table import Table
 
 EXPECTED = "expected one object a line, or a list of objects, whose keys are the columns"
+
+
+class Repeated(dict[str, Any]):
+    """An object that has keys more than once; the last of each is taken."""
+
+    names: set[str]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) == len(pairs):
+        return row
+    repeated = Repeated(row)
+    counts = Counter(name for name, _ in pairs)
+    repeated.names = {name for name, count in counts.items() if count > 1}
+    return repeated
+
+
+DECODE = json.JSONDecoder(object_pairs_hook=_object).decode
 
 
 def read(path: Path, columns: list[str], *, check: Callable[[list[str]], None]) -> Table:
@@ -30,17 +50,27 @@ def read(path: Path, columns: list[str], *, check: Callable[[list[str]], None]) 
     read: list[list[Any]] = [[] for _ in columns]
     numbers = array("q")
     unit, nested = "line", ""
+    inner: dict[str, str] = {}
     for counted, number, row in objects(path):
         if not numbers:
-            unit, nested = counted, _nested(row)
+            unit, nested, inner = counted, _nested(row), _within(row)
         known.update(dict.fromkeys(row))
         numbers.append(number)
+        if isinstance(row, Repeated) and (twice := row.names & set(columns)):
+            raise UserError(
+                f"data.source: '{path}': {unit} {number} has '{min(twice)}' more than once; leave "
+                "one of them"
+            )
         for cells, name in zip(read, columns, strict=True):
             cells.append(row.get(name))
     if not numbers:
         raise UserError(f"data.source: '{path}' is empty: it has no rows")
     if len(numbers) == 1 and columns[0] not in known:
         raise UserError(f"data.source: '{path}' is one object{nested}; {EXPECTED}")
+    if deep := next((name for name in columns if name not in known and name in inner), None):
+        raise UserError(
+            f"data.source: '{path}': '{deep}' stands within '{inner[deep]}' of each row; {EXPECTED}"
+        )
     check(list(known))
     return Table(columns=dict(zip(columns, read, strict=True)), lines=numbers, unit=unit)
 
@@ -67,12 +97,12 @@ def _rows(path: Path) -> Iterator[tuple[str, int, Any]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = DECODE(line)
             except json.JSONDecodeError as error:
                 if not first or line.lstrip()[0] not in "[{":
                     raise _broken(path, number, error) from None
                 try:  # one value over several lines
-                    row = json.loads(line + file.read())
+                    row = DECODE(line + file.read())
                 except json.JSONDecodeError as whole:
                     at = number + whole.lineno - 1 if line.lstrip()[0] == "[" else number
                     raise _broken(path, at, error) from None
@@ -93,6 +123,11 @@ def _nested(row: dict[str, Any]) -> str:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             return f" with a list of {len(value):,} under '{key}': write that list alone"
     return ""
+
+
+def _within(row: dict[str, Any]) -> dict[str, str]:
+    """Return which key of a row holds an object with a key, by the latter."""
+    return {name: key for key, value in row.items() if isinstance(value, dict) for name in value}
 
 
 def _kind(value: Any) -> str:

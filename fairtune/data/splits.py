@@ -19,11 +19,8 @@ from fairtune.core.paths import SPLITS
 from fairtune.data import groups
 from fairtune.data.cleaning import Dropped, clean
 from fairtune.data.corpus import COLUMNS, GROUP, Part, read_part
+from fairtune.data.doubt import doubtful
 from fairtune.data.shares import shares
-
-# A class of so few rows is rare. Where most are, a label is hardly a class.
-RARE = 2
-MANY_CLASSES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,22 +132,6 @@ def _remedy(dropped: Dropped) -> str:
     if dropped.empty > dropped.rows / 2:
         return "its rows have no text or no label: give a split that is labelled"
     return "its texts stand elsewhere too, or have several labels: give another split"
-
-
-def doubtful(pool: Dataset) -> str | None:
-    """Return why the labels may be no classes: most occur once or twice; None where they may be."""
-    counts = Counter(pool["label"][:])
-    rare = [label for label, count in counts.items() if count <= RARE]
-    if len(counts) < MANY_CLASSES or len(rare) * 2 <= len(counts):
-        return None
-    names = pool.features["label"].names
-    # The longest shows best what the labels are: several in a cell, a text, an id.
-    example = max((names[label] for label in rare), key=len)
-    example = example if len(example) <= 60 else f"{example[:60]} ..."
-    return (
-        f"data.label_column: {len(rare):,} of {len(counts):,} classes have one or two rows, such "
-        f"as '{example}': is it the column of the labels, with one label in each cell?"
-    )
 
 
 def divide(

@@ -28,6 +28,8 @@ class Table:
     """What `lines` counts."""
     classes: list[str] | None = None
     """Names of the labels, where the labels are numbers of classes."""
+    files: list[tuple[str, int, array[int], str]] = field(default_factory=list)
+    """Of rows of several files, one after another: name, rows, `lines` and `unit` of each file."""
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -35,6 +37,10 @@ class Table:
 
     def place(self, row: int) -> str:
         """Return where a row stands, for a person."""
+        for name, rows, lines, unit in self.files:
+            if row < rows:
+                return f"{unit} {lines[row] if lines else row + 1} of '{name}'"
+            row -= rows
         return f"{self.unit} {self.lines[row] if self.lines else row + 1}"
 
 
