@@ -24,6 +24,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
 from fairtune import check
 from fairtune.core import disk, errors, files, paths
@@ -135,6 +137,45 @@ def test_what_dvc_would_stumble_over_is_said_before(
 ) -> None:
     tiny.write_study(here, changes)
     assert line_of(check.check, capfd).startswith(line)
+
+
+@pytest.mark.parametrize("value", [42, "42", None, [], {"first": 42}, tiny.DROP], ids=str)
+def test_dvc_says_that_seeds_must_be_a_list(here: Path, value: object) -> None:
+    tiny.write_study(here, {"seeds": value})
+    assert said_by_dvc(here) == (
+        "failed to parse 'stages.seeds in params.yaml must be a list, such as [42].matrix' in "
+        "'dvc.yaml': Could not find 'seeds.0'"
+    )
+
+
+@pytest.mark.parametrize("value", ["lora", 1, None, ["lora"]], ids=str)
+def test_dvc_names_methods_that_are_no_mapping(here: Path, value: object) -> None:
+    tiny.write_study(here, {"methods": value})
+    assert said_by_dvc(here).splitlines()[1] == (
+        "cannot redefine 'methods' from 'vars[0]' as it already exists in 'params.yaml'"
+    )
+
+
+def test_dvc_makes_the_stages_of_the_parameters_and_no_other(here: Path) -> None:
+    tiny.write_study(here, {"seeds": [42, 7]})
+    assert said_by_dvc(here) == ""
+    with Repo(here) as repo:
+        names = {stage.name for stage in repo.index.stages}
+    assert {name for name in names if name.startswith("train")} == {
+        f"train@{method}-{seed}" for method in ("full", "lora") for seed in (42, 7)
+    }
+    assert not any(" " in name for name in names)
+
+
+def said_by_dvc(folder: Path) -> str:
+    """Return what DVC finds wrong with a study when it makes its stages of the project's file."""
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    with Repo.init(folder, no_scm=True) as repo:
+        try:
+            assert repo.index.stages
+        except DvcException as error:
+            return str(error)
+    return ""
 
 
 def test_a_link_that_leads_nowhere_is_taken_away_so_that_dvc_can_start(here: Path) -> None:

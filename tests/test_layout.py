@@ -13,7 +13,9 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parent.parent
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+# One that is a sentence makes no stage: DVC says it where the parameters have a wrong shape.
+STAGES = {name: stage for name, stage in PIPELINE["stages"].items() if " " not in name}
 LIGHT = ("sources", "subset", "record", "score", "compare", "report", "notebook")
 SOURCES = {"notebook": ["notebooks/walkthrough.py"]}
 """What a stage runs besides its own file."""
