@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -150,13 +152,22 @@ def test_a_process_started_ahead_serves_the_first_training(run: Run) -> None:
 
 def test_nothing_is_started_ahead_of_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(subprocess, "Popen", lambda *words, **_: started.append(words))
+
+    def begin(*words: Any, **_: Any) -> Any:
+        started.append(words)
+        return SimpleNamespace(wait="waited for")
+
+    at_end: list[Any] = []
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    monkeypatch.setattr(atexit, "register", at_end.append)
     monkeypatch.delenv(ahead.STAGE, raising=False)
     ahead.import_for_trainings()
     assert not started
     monkeypatch.setenv(ahead.STAGE, "encode")
     ahead.import_for_trainings()
     assert started == [([sys.executable, "-m", ahead.MODULE],)]
+    # Whose run it is it finds through the stage, which must not be gone by then.
+    assert at_end == ["waited for"]
     assert importlib.util.find_spec(ahead.MODULE)
 
 
