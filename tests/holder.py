@@ -29,7 +29,8 @@ from typing import Any
 
 import psutil
 
-from fairtune.preload import ending, owner, resident, server, wire
+from fairtune.core import ending
+from fairtune.preload import owner, resident, server, wire
 from fairtune.preload.surroundings import fixed
 from tests.held import sitecustomize
 

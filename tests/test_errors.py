@@ -24,11 +24,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
 
 from fairtune import check
 from fairtune.core import disk, errors, files, paths
 from fairtune.core.errors import UserError, did_you_mean, one_line
-from stages import encode, subset, train
+from stages import encode, sources, subset, train
 from tests import tiny
 
 ROOT = Path(__file__).parent.parent
@@ -137,6 +139,45 @@ def test_what_dvc_would_stumble_over_is_said_before(
     assert line_of(check.check, capfd).startswith(line)
 
 
+@pytest.mark.parametrize("value", [42, "42", None, [], {"first": 42}, tiny.DROP], ids=str)
+def test_dvc_says_that_seeds_must_be_a_list(here: Path, value: object) -> None:
+    tiny.write_study(here, {"seeds": value})
+    assert said_by_dvc(here) == (
+        "failed to parse 'stages.seeds in params.yaml must be a list, such as [42].matrix' in "
+        "'dvc.yaml': Could not find 'seeds.0'"
+    )
+
+
+@pytest.mark.parametrize("value", ["lora", 1, None, ["lora"]], ids=str)
+def test_dvc_names_methods_that_are_no_mapping(here: Path, value: object) -> None:
+    tiny.write_study(here, {"methods": value})
+    assert said_by_dvc(here).splitlines()[1] == (
+        "cannot redefine 'methods' from 'vars[0]' as it already exists in 'params.yaml'"
+    )
+
+
+def test_dvc_makes_the_stages_of_the_parameters_and_no_other(here: Path) -> None:
+    tiny.write_study(here, {"seeds": [42, 7]})
+    assert said_by_dvc(here) == ""
+    with Repo(here) as repo:
+        names = {stage.name for stage in repo.index.stages}
+    assert {name for name in names if name.startswith("train")} == {
+        f"train@{method}-{seed}" for method in ("full", "lora") for seed in (42, 7)
+    }
+    assert not any(" " in name for name in names)
+
+
+def said_by_dvc(folder: Path) -> str:
+    """Return what DVC finds wrong with a study when it makes its stages of the project's file."""
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    with Repo.init(folder, no_scm=True) as repo:
+        try:
+            assert repo.index.stages
+        except DvcException as error:
+            return str(error)
+    return ""
+
+
 def test_a_link_that_leads_nowhere_is_taken_away_so_that_dvc_can_start(here: Path) -> None:
     tiny.write_study(here)
     (here / "encoder").mkdir()
@@ -148,17 +189,32 @@ def test_a_link_that_leads_nowhere_is_taken_away_so_that_dvc_can_start(here: Pat
     assert paths.MODEL.is_symlink()
 
 
-def test_a_queued_experiment_without_the_corpus_says_what_dvc_copies(
+def test_a_queued_experiment_without_what_git_leaves_out_says_what_dvc_copies(
     here: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tiny.write_study(here)
+    (here / "encoder").mkdir()
     copied = here / ".dvc/tmp/exps/tmp1"
     copied.mkdir(parents=True)
+    monkeypatch.chdir(copied)
     tiny.write_study(copied)
     (copied / "reviews.csv").unlink()
-    monkeypatch.chdir(copied)
-    line = line_of(subset.main, capfd)
-    assert line.startswith("data.source: 'reviews.csv' not found; a queued experiment runs in a co")
-    assert "only what Git or DVC tracks: give an absolute path" in line
+    assert line_of(sources.main, capfd) == (
+        "data.source: 'reviews.csv' not found; a queued experiment runs in a copy that holds only "
+        f"what Git tracks: give an absolute path, '{here}/reviews.csv', or add `--copy-paths "
+        "reviews.csv` to `dvc exp run`"
+    )
+    # A name that could be one of the Hub.
+    tiny.write_study(copied)
+    assert line_of(sources.main, capfd).startswith(
+        "model.name: 'encoder' not found; a queued experiment runs in a copy that holds only what "
+        f"Git tracks: give an absolute path, '{here}/encoder', or add"
+    )
+    # One that is nowhere.
+    tiny.write_study(copied, {"data.source": "none.csv"})
+    assert line_of(sources.main, capfd).endswith(
+        "an absolute path or add `--copy-paths none.csv` to `dvc exp run`"
+    )
 
 
 # subset
@@ -1093,7 +1149,62 @@ def test_an_interruption_is_one_line_and_status_130(capfd: Any) -> None:
     assert capfd.readouterr().err == "fairtune: interrupted\n"
 
 
-@pytest.mark.parametrize("seconds", [0.3, 6.0])
+def test_ctrl_c_is_answered_before_anything_else_is_imported() -> None:
+    for program in ("stages.train", "fairtune.parallel"):
+        words = [sys.executable, "-X", "importtime", "-m", program, "--none"]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+        names = re.findall(r"\| +([\w.]+)$", done.stderr, re.MULTILINE)
+        after = names[names.index("runpy") + 1 :]
+        before = set(after[: after.index("fairtune.core.interruption")])
+        assert before <= {"pkgutil", "__future__", "fairtune.core"}
+
+
+def test_ctrl_c_within_an_import_is_one_line_whatever_comes_out_of_it(here: Path) -> None:
+    put(
+        here,
+        {
+            "heavy.py": "import os, signal\n"
+            "try: os.kill(os.getpid(), signal.SIGINT)\n"
+            "except KeyboardInterrupt: raise RuntimeError('of the library') from None\n"
+        },
+    )
+    code = "from fairtune.core import errors; errors.run(lambda: __import__('heavy'))"
+    assert program(code) == (130, "", "fairtune: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "said"),
+    [("None", 0, ""), ("os.kill(os.getpid(), signal.SIGINT)", 130, "fairtune: interrupted\n")],
+)
+def test_what_a_program_imported_is_not_taken_apart_at_its_end(
+    here: Path, work: str, status: int, said: str
+) -> None:
+    # In that time Ctrl-C would end it without a word.
+    code = (
+        "import atexit, os, signal, sys; sys.argv[0] = '-m'; import fairtune\n"
+        "from fairtune.core import errors\n"
+        "class Heavy:\n    def __del__(self): print('taken apart')\n"
+        "kept = Heavy(); atexit.register(print, 'tidied up')\n"
+        f"errors.run(lambda: {work})"
+    )
+    assert program(code) == (status, "tidied up\n", said)
+
+
+def program(code: str) -> tuple[int, str, str]:
+    """Run Python's code; return its status and what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}."},
+        capture_output=True,
+        text=True,
+        check=False,
+        # A shell without job control starts its background jobs deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1.0, 6.0])
 def test_ctrl_c_while_a_stage_is_loaded_or_a_notebook_runs_is_one_line(
     here: Path, seconds: float
 ) -> None:

@@ -49,6 +49,13 @@ def test_a_cell_that_fails_gives_one_line(tmp_path: Path) -> None:
         notebook.execute(source, folder=ROOT)
 
 
+def test_a_kernel_that_is_interrupted_interrupts_the_stage(tmp_path: Path) -> None:
+    source = tmp_path / "source.py"
+    source.write_text("# %%\nraise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        notebook.execute(source, folder=ROOT)
+
+
 def test_a_missing_source_gives_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.py: not found"):
         notebook.execute(tmp_path / "none.py", folder=ROOT)
@@ -76,7 +83,7 @@ def in_a_run(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("in_a_run")
 def test_in_a_run_with_trainings_the_kernel_has_their_imports_and_ends_when_it_is_killed(
-    tmp_path: Path,
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # Not in the fixture, during which pytest's variables are others.
     client.begin(wire.LIBRARIES)
@@ -85,6 +92,7 @@ def test_in_a_run_with_trainings_the_kernel_has_their_imports_and_ends_when_it_i
     (cell,) = notebook.execute(source, folder=ROOT).cells
     server, imported = eval(cell.outputs[0]["data"]["text/plain"])
     assert imported
+    assert not "".join(capfd.readouterr()), "a kernel that sees no parent says how to quit it"
     assert "fairtune.preload.server" in psutil.Process(server).cmdline()
     # Whoever kills the kernel kills the process that was started in its stead.
     words = [sys.executable, "-m", "fairtune.preload.kernel", "-f", str(tmp_path / "connection")]

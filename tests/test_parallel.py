@@ -159,3 +159,38 @@ def test_searches_run_side_by_side_before_the_rates_are_chosen(
     monkeypatch.setattr(stages, "dvc", dvc)
     stages.in_order(functools.partial(parallel.side_by_side, free=["0", "1"]))
     assert done == order
+
+
+# As DVC does it: deaf to Ctrl-C while its stage runs, which is not.
+DEAF = """
+import signal, subprocess, sys
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+usual = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+stage = subprocess.Popen(["sleep", "60"], preexec_fn=usual)
+Path("begun").touch()
+sys.exit(bool(stage.wait()))
+"""
+
+
+def test_where_the_trainings_follow_one_another_a_signal_ends_dvc_with_its_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stages, "DVC", [sys.executable, "-c", DEAF])
+
+    def end_once_begun(*_: object) -> None:
+        until(Path("begun").exists)
+        stages.end_like_ctrl_c(signal.SIGTERM, None)
+
+    before = signal.signal(signal.SIGALRM, end_once_begun)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    began = time.monotonic()
+    try:
+        with pytest.raises(SystemExit) as caught:
+            stages.dvc("repro")
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert caught.value.code == 143
+    assert time.monotonic() - began < stages.PATIENCE_SECONDS
+    assert not [words for words in inside(tmp_path) if "sleep" in words]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -37,7 +39,11 @@ def start():
     sys.exit(status or 0)
 errors.run(start)
 """
-HEAVY = "from pathlib import Path\nwith Path('imports').open('a') as file: file.write('x')\n"
+HEAVY = """
+from pathlib import Path
+assert Path.cwd() == Path("/"), "a run's own folder may go meanwhile"
+with Path(__file__).with_name("imports").open("a") as file: file.write("x")
+"""
 WORK = """
 import os, random, sys, time
 from fairtune.core.errors import UserError
@@ -146,13 +152,22 @@ def test_a_process_started_ahead_serves_the_first_training(run: Run) -> None:
 
 def test_nothing_is_started_ahead_of_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
-    monkeypatch.setattr(subprocess, "Popen", lambda *words, **_: started.append(words))
+
+    def begin(*words: Any, **_: Any) -> Any:
+        started.append(words)
+        return SimpleNamespace(wait="waited for")
+
+    at_end: list[Any] = []
+    monkeypatch.setattr(subprocess, "Popen", begin)
+    monkeypatch.setattr(atexit, "register", at_end.append)
     monkeypatch.delenv(ahead.STAGE, raising=False)
     ahead.import_for_trainings()
     assert not started
     monkeypatch.setenv(ahead.STAGE, "encode")
     ahead.import_for_trainings()
     assert started == [([sys.executable, "-m", ahead.MODULE],)]
+    # Whose run it is it finds through the stage, which must not be gone by then.
+    assert at_end == ["waited for"]
     assert importlib.util.find_spec(ahead.MODULE)
 
 
@@ -252,9 +267,11 @@ def test_another_of_several_gpus_is_no_other_surroundings(run: Run) -> None:
 
 def test_libraries_that_cannot_be_imported_make_a_plain_start_that_is_told(run: Run) -> None:
     (run.folder / "heavy.py").write_text("raise ImportError")
+    assert run.done("go") == (0, "plain\n", "")
     code, out, err = run.done("go", FAIRTUNE_PRELOAD="1")
     assert (code, out) == (0, "plain\n")
     assert "fairtune: a plain start: " in err
+    assert "ImportError" in err
 
 
 def test_a_library_installed_meanwhile_makes_a_plain_start(run: Run) -> None:

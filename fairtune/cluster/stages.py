@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,20 @@ def of_this_run() -> dict[str, str]:
 
 
 def dvc(*words: str) -> int:
-    """Run DVC to its end and return its status; where this process is to end, end it first."""
-    process = subprocess.Popen([*DVC, *words], env=of_this_run())
+    """Run DVC to its end and return its status; where this process is to end, end it first.
+
+    In a session of its own, so that its stages can be ended with it: DVC is deaf to Ctrl-C while
+    one runs, and would go on with the next.
+    """
+    process = subprocess.Popen([*DVC, *words], env=of_this_run(), start_new_session=True)
     try:
         return process.wait()
     finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(PATIENCE_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for sign in (signal.SIGINT, signal.SIGKILL):
+            if process.poll() is None:
+                os.killpg(process.pid, sign)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(PATIENCE_SECONDS)
 
 
 def end_like_ctrl_c(number: int, _: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import subprocess
 import sys
@@ -14,15 +15,17 @@ SWITCH = "FAIRTUNE_PRELOAD"
 
 
 def import_for_trainings() -> None:
-    """Let the process that trainings are forked from import its libraries; wait for nothing.
+    """Let the process that trainings are forked from import its libraries; do not wait for them.
 
     For a run of DVC alone: elsewhere nobody says that a training will follow. The module is named
     and not imported, so that no stage that reads the data depends on it.
     """
     if sys.platform == "linux" and STAGE in os.environ:
-        subprocess.Popen(
+        begun = subprocess.Popen(
             [sys.executable, "-m", MODULE], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
+        # A moment later it has been started. Which run it belongs to is found through this process.
+        atexit.register(begun.wait)
 
 
 def go_on(module: str) -> None:

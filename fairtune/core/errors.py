@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from fairtune.core import interruption  # isort: skip (it answers Ctrl-C from here on)
+
 import difflib
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from types import FrameType
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from fairtune.core.disk import STDOUT, obstacle, writing
-from fairtune.core.quiet import tell_libraries
+from fairtune.core.ending import end
 
 # What a shell reports of a program that died of SIGPIPE.
 BROKEN_PIPE = 141
-INTERRUPTED = 130
 
 
 class UserError(Exception):
@@ -39,21 +41,19 @@ def one_line(error: BaseException) -> str:
     return lines[0].strip() if lines else type(error).__name__
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Answer Ctrl-C while libraries are loaded: raised there, it may come out as another error."""
-    os.write(2, b"fairtune: interrupted\n")
-    os._exit(INTERRUPTED)
-
-
-def _answer_ctrl_c() -> None:
-    """Answer Ctrl-C from now on, until `run` does, where a stage or a command is the program.
-
-    A program imports this module before any other, as loading the others takes seconds.
-    """
-    program = getattr(sys.modules.get("__main__"), "__spec__", None)
-    ours = program is not None and program.name.partition(".")[0] in {"stages", "fairtune"}
-    if ours and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt, unless it is ignored or somebody else's."""
+    before = signal.getsignal(signal.SIGINT)
+    asked = before is signal.default_int_handler or interruption.awaits_work()
+    if not asked or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, interruption.interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run(main: Callable[[], None]) -> None:
@@ -61,22 +61,24 @@ def run(main: Callable[[], None]) -> None:
 
     Exits with 1 after such an error and with 130 after Ctrl-C. A reader of the output that has
     seen enough (`| head`) is no error. Anything else is a defect of the code and keeps its
-    traceback.
+    traceback. Where this is a program's work, the process ends with it.
     """
+    program = interruption.awaits_work()
     try:
-        if signal.getsignal(signal.SIGINT) is _leave:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
-        with writing(STDOUT, alone=True):
-            sys.stdout.flush()
+        with _interruptible():
+            main()
+            with writing(STDOUT, alone=True):
+                sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
         sys.exit(BROKEN_PIPE)
     except UserError as error:
         sys.exit(f"fairtune: {' '.join(str(error).split())}")
     except KeyboardInterrupt:
-        print("fairtune: interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        sys.stderr.write(interruption.LINE)
+        if program:
+            end(interruption.STATUS)
+        sys.exit(interruption.STATUS)
     except Exception as error:
         remedy = obstacle(error)
         if remedy is None:
@@ -86,12 +88,10 @@ def run(main: Callable[[], None]) -> None:
         except OSError:
             _drop_output()
         sys.exit(f"fairtune: {remedy}")
+    if program:
+        end(0)
 
 
 def _drop_output() -> None:
     """Forget what could not be written: else Python would complain once more at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-_answer_ctrl_c()
-tell_libraries()

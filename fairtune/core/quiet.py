@@ -25,8 +25,10 @@ def at_terminal() -> bool:
 def tell_libraries() -> None:
     """Set what is not set yet; what a user has set stays.
 
-    A program does so before it imports any other library: `fairtune.core.errors`, which each
-    imports first, calls it.
+    The package `fairtune` does so first of all, before anything imports another library.
     """
     for name, value in (VARIABLES | ({} if at_terminal() else IN_A_LOG)).items():
         os.environ.setdefault(name, value)
+
+
+tell_libraries()

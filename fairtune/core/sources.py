@@ -25,7 +25,7 @@ PACKAGE = "package:"
 FOLDER = "folder:"
 """What stands before the name of a folder where its path must not: nothing finds it by that."""
 # Where DVC runs the experiments of `--queue` and `--temp`.
-QUEUE = ".dvc/tmp/exps/"
+QUEUE = "/.dvc/tmp/exps/"
 HUB_NAME = re.compile(r"^[A-Za-z0-9][\w.-]*(/[\w.-]+)?$")
 FILE_ENDINGS = {
     *(".csv", ".jsonl", ".json", ".parquet", ".tsv", ".txt"),
@@ -64,8 +64,10 @@ def local_path(name: str, *, key: str) -> Path | None:
     if path.exists():
         return path
     looks_local = path.suffix.lower() in FILE_ENDINGS or name.startswith((".", "/", "~"))
-    if looks_local or not HUB_NAME.match(name):
-        raise UserError(f"{key}: '{name}' not found; {_where_to_look()}")
+    workspace = _workspace()
+    left_behind = workspace is not None and (workspace / name).exists()
+    if looks_local or left_behind or not HUB_NAME.match(name):
+        raise UserError(f"{key}: '{name}' not found; {_where_to_look(name)}")
     return None
 
 
@@ -92,14 +94,23 @@ def package_version(name: str) -> str | None:
         return None
 
 
-def _where_to_look() -> str:
+def _where_to_look(name: str) -> str:
     """Return what to do about a path that is not there."""
-    if QUEUE in Path.cwd().as_posix():
-        return (
-            "a queued experiment runs in a copy that holds only what Git or DVC tracks: give an "
-            "absolute path, or track the file (`git add` or `dvc add`)"
-        )
-    return f"give a path from {Path.cwd()} or an absolute one"
+    workspace = _workspace()
+    if workspace is None:
+        return f"give a path from {Path.cwd()} or an absolute one"
+    there = workspace / name
+    which = f", '{there}'," if there.exists() else ""
+    return (
+        "a queued experiment runs in a copy that holds only what Git tracks: give an absolute "
+        f"path{which} or add `--copy-paths {name}` to `dvc exp run`"
+    )
+
+
+def _workspace() -> Path | None:
+    """Return the folder that an experiment's own is a copy of; None where this is no copy."""
+    before, queue, _ = Path.cwd().as_posix().partition(QUEUE)
+    return Path(before) if queue else None
 
 
 def _package_path(name: str, *, key: str) -> Path:

@@ -21,18 +21,14 @@ from rich.progress import (
 )
 
 from fairtune.core.forecast import Forecast
-from fairtune.core.quiet import at_terminal, tell_libraries
+from fairtune.core.quiet import at_terminal
 
 # Steps without a loss are shown this often at most.
 REDRAW_SECONDS = 0.25
 
 
 def quiet_libraries() -> None:
-    """Keep libraries from talking to the network's counters and from chatting in the log.
-
-    Call it before they are imported: they read the environment then.
-    """
-    tell_libraries()
+    """Keep libraries that heed no variable (`fairtune.core.quiet`) from chatting in the log."""
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # Deprecations inside transformers and PEFT are for their developers, not for a study's log.
     for library in ("transformers", "peft", "accelerate"):

@@ -13,6 +13,7 @@ import select
 import sys
 import threading
 import time
+from contextlib import suppress
 
 from fairtune.preload import client, owner
 
@@ -44,10 +45,13 @@ def launch(started: float) -> None:
     starter = owner.parse(os.environ.pop(STARTER, ""))
     if starter is not None and starter.pid != os.getpid():
         end_with(starter)
+        # A kernel without a parent tells the terminal how to quit it.
+        os.environ[PARENT] = str(os.getppid())
     deferral.complete()
     from ipykernel.kernelapp import launch_new_instance
 
-    launch_new_instance()
+    with suppress(KeyboardInterrupt):  # Jupyter interrupts a kernel before it has it end
+        launch_new_instance()
 
 
 def main() -> None:

@@ -19,7 +19,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from fairtune.preload import deferral, ending, owner, resident, wire
+from fairtune.core import ending
+from fairtune.core.ahead import SWITCH
+from fairtune.preload import deferral, owner, resident, wire
 from fairtune.preload.forks import OURS, Server, sources
 from fairtune.preload.surroundings import surroundings
 
@@ -63,6 +65,25 @@ def load_once(names: list[str]) -> None:
     os.environ[NVML_CHECK] = "1"
     if not all(name in sys.modules for name in names):
         load(names)
+
+
+def load_where_it_stays(names: list[str]) -> bool:
+    """Import the libraries in a folder that stays; return whether that was done.
+
+    The folder of `dvc exp run --temp` goes with an experiment that fails, and a library that is
+    loaded in a folder that is gone may say so and end the process. Who asks for a training imports
+    for itself where this failed, and says what is wrong.
+    """
+    here = os.getcwd()
+    os.chdir("/")
+    try:
+        load(names)
+        os.chdir(here)
+    except Exception:
+        if os.environ.get(SWITCH) == "1":
+            raise
+        return False
+    return True
 
 
 def give_back() -> bool:
@@ -117,7 +138,8 @@ def main() -> None:
     if watched is None:
         return
     around = surroundings()
-    load(sys.argv[3:])
+    if not load_where_it_stays(sys.argv[3:]):
+        return
     # Until here the libraries could say what they say; from here on others wait for its end.
     os.dup2(0, 2)
     server = Server(

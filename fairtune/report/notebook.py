@@ -69,6 +69,8 @@ def execute(source: Path, *, folder: Path) -> Any:
         try:
             _run(client)
         except CellExecutionError as error:
+            if error.ename == "KeyboardInterrupt":  # as where the run that it belongs to is gone
+                raise KeyboardInterrupt from None
             cause = COLORS.sub("", f"{error.ename}: {error.evalue}").splitlines()[0]
             raise UserError(f"{source}: a cell failed: {cause}") from None
     return stable(notebook)

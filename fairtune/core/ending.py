@@ -1,7 +1,8 @@
-"""End a fork as a program ends, but for the taking apart of what it imported.
+"""End a process as a program ends, but for the taking apart of what it imported.
 
 Python takes torch and the rest apart piece by piece, which takes about a second of a processor's
 time; the system takes a process's memory back at once. multiprocessing ends its forks so, too.
+Nor does a Ctrl-C that comes then end the process without a word.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def status_of(work: Callable[[], object]) -> int:
 
 
 def end(status: int) -> NoReturn:
-    """End this fork as a program ends, but for the clearing of its memory."""
+    """End this process as a program ends, but for the clearing of its memory."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     with suppress(OSError):
