@@ -160,9 +160,9 @@ def test_an_init_file_is_a_docstring_and_nothing_else(name: str) -> None:
     first, *others = ast.parse((ROOT / "fairtune" / name / "__init__.py").read_text()).body
     assert isinstance(first, ast.Expr)
     assert isinstance(first.value, ast.Constant)
-    # Ctrl-C is answered before any module of the package is imported.
-    answers = ["from fairtune.core import interruption as interruption"]
-    assert [ast.unparse(other) for other in others] == ([] if name else answers)
+    # Ctrl-C is answered, and libraries are quieted, before any module of the package is imported.
+    begins = [f"from fairtune.core import {one} as {one}" for one in ("interruption", "quiet")]
+    assert [ast.unparse(other) for other in others] == ([] if name else begins)
 
 
 @pytest.mark.parametrize("module", MODULES)

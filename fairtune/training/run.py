@@ -71,8 +71,7 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
     )
     memory = meter.memory()
     with lap(laps, "save_seconds"):
-        shipped = save(built.model)
-    saved_form.take(built.model)
+        shipped = hand_on(built.model, save)
     with lap(laps, "test_seconds"):
         tested = predictions("test")
     seen = Evidence(
@@ -89,6 +88,13 @@ def run_training(job: Job, *, save: Callable[[Any], float], base: Baseline, star
         shipped_mib=shipped,
     )
     return Run(record=run_record(job, seen), history=trained.history, predictions=tested)
+
+
+def hand_on(model: Any, save: Callable[[Any], float]) -> float:
+    """Save a trained model, and go on with it as it was saved; return what `save` returns."""
+    shipped = save(model)
+    saved_form.take(model)
+    return shipped
 
 
 @contextmanager
