@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -48,4 +49,7 @@ def load(
     head = model.head or head_modules(config)
     base, _ = load_base(model, method, config=config, head=head, device=chosen)
     settle_padding(base, pad_token_id)
-    return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
+    with warnings.catch_warnings():
+        # AdaLoRA's, which name its ranks and not modules: they are used all the same.
+        warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+        return PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)

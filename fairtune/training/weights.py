@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,10 @@ def save(model: Any, folder: Path) -> float:
     folder.mkdir(parents=True)
     # PEFT would ask the Hub for the base model's vocabulary to decide on the embeddings.
     wrapped = hasattr(model, "peft_config")
-    model.save_pretrained(folder, **({"save_embedding_layers": False} if wrapped else {}))
+    with warnings.catch_warnings():
+        # PEFT takes the bias of a LoRA layer for a matrix that lost a dimension.
+        warnings.filterwarnings("ignore", message="Adapter .* LoRA tensor.* have invalid shape")
+        model.save_pretrained(folder, **({"save_embedding_layers": False} if wrapped else {}))
     if wrapped:
         # PEFT's form of a card names a path of this machine.
         (folder / "README.md").unlink(missing_ok=True)
