@@ -671,6 +671,20 @@ TRAIN: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         {},
         "methods.lora.target_modules: 'nothing' matches none of the model's modules: ... bert.enc",
     ),
+    "virtual tokens beside texts that are as long as may be": (
+        "lora 1",
+        {
+            "methods.lora": {
+                "learning_rate": 0.01,
+                "adapter": "prompt_tuning",
+                "num_virtual_tokens": 4,
+            },
+            "encode.max_length": 62,
+        },
+        {},
+        "methods.lora.num_virtual_tokens: 4 tokens beside texts of up to 62 are beyond what the "
+        "model takes, 64; set encode.max_length to 60 or less",
+    ),
     "feedforward for an adapter without": (
         "lora 1",
         lora(feedforward=["feedforward_out"]),
