@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from fairtune.charts.names import shown
 from fairtune.core import disk, params, terminal
 from fairtune.core.errors import UserError
 from fairtune.data.cells import spaced
@@ -81,7 +82,7 @@ def classify_text(classifier: Classifier, text: str, labels: list[str], *, every
         raise UserError("--text: it is empty; give a text")
     (found,) = classifier.probabilities([spaced(text)])
     order = sorted(range(len(labels)), key=lambda place: -found[place])
-    return "\n".join(f"{labels[p]} {found[p]:.4f}" for p in (order if every else order[:1]))
+    return "\n".join(f"{shown(labels[p])} {found[p]:.4f}" for p in (order if every else order[:1]))
 
 
 def classify_file(

@@ -14,7 +14,7 @@ from typing import Any
 
 from peft.utils import PeftType
 
-from fairtune.models import refusals
+from fairtune.models import conditions, refusals
 
 PAGE = Path(__file__).parent.parent / "docs/methods.md"
 FAMILIES = {
@@ -204,13 +204,24 @@ LORAS = """\
 | variant | block |
 | --- | --- |
 """
+BESIDE = """\
+
+## Keys that want another
+
+These keys have an effect beside another alone, and are refused without it.
+
+| adapter | key | beside |
+| --- | --- | --- |
+"""
 KEYS = """\
 
 ## Keys that are refused
 
 PEFT takes these keys, and would do nothing with them, or another thing than they say. A key at
-its usual value passes. What PEFT warns that it ignores (a `rank_pattern` that matches no module)
-is refused as well; `fan_in_fan_out` and `modules_to_save` are set by fairtune.
+its usual value passes. So is a name, a pattern, a layer or a token that is not there (in
+`target_modules`, `exclude_modules`, `rank_pattern` and its like, `layers_to_transform`,
+`trainable_token_indices`), a value of another type than PEFT declares, and whatever PEFT warns that
+it ignores; `fan_in_fan_out` and `modules_to_save` are set by fairtune.
 
 | adapter | key | reason |
 | --- | --- | --- |
@@ -236,7 +247,16 @@ def page() -> str:
         for kind, refused in refusals.KEYS.items()
         for key, why in refused.items()
     ]
+    beside = [
+        row([f"`{kind.value.lower()}`", f"`{key}`", f"`{other}: {conditions.written(value)}`"])
+        for kind, keys_of in conditions.BESIDE.items()
+        for key, (other, value) in keys_of.items()
+    ]
+    beside += [row(["`lora`", f"`{key}`", "no `quantize`"]) for key in conditions.NOT_IN_4_BITS]
+    starts_of = [one for one in refusals.STARTED if one not in conditions.STARTS_IN_4_BITS]
+    beside += [row(["`lora`", f"`init_lora_weights: {s}`", "no `quantize`"]) for s in starts_of]
     parts = [TOP, *lines, REASONS, *reasons, LORAS.rstrip(), *loras, KEYS.rstrip(), *keys]
+    parts += [BESIDE.rstrip(), *beside]
     return "\n".join(parts) + "\n"
 
 

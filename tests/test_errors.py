@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import json
 import os
 import re
 import resource
@@ -625,6 +626,17 @@ def pickled(path: Path) -> None:
     torch.save({}, path)
 
 
+def configured(**values: Any) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    return change
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
 TRAIN: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
     "no method": ("", {}, {}, "usage: python -m stages.train METHOD SEED"),
     "no seed": ("lora", {}, {}, "usage: python -m stages.train METHOD SEED"),
@@ -713,7 +725,21 @@ TRAIN: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "lora 1",
         lora(targets=None, target_modules=["nothing"]),
         {},
-        "methods.lora: ... set methods.lora.target_modules; the model has bert.encoder.layer.N.",
+        "methods.lora.target_modules: 'nothing' matches none of the model's modules: ... bert.enc",
+    ),
+    "virtual tokens beside texts that are as long as may be": (
+        "lora 1",
+        {
+            "methods.lora": {
+                "learning_rate": 0.01,
+                "adapter": "prompt_tuning",
+                "num_virtual_tokens": 4,
+            },
+            "encode.max_length": 62,
+        },
+        {},
+        "methods.lora.num_virtual_tokens: 4 tokens beside texts of up to 62 are beyond what the "
+        "model takes, 64; set encode.max_length to 60 or less",
     ),
     "feedforward for an adapter without": (
         "lora 1",
@@ -733,6 +759,18 @@ TRAIN: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         {},
         "params.yaml: methods.lora.quantize: 'int8' is not right; expected 'nf4' or 'fp4'",
     ),
+    "weights that are cut short": (
+        "full 1",
+        {},
+        {"encoder/model.safetensors": cut_short},
+        "model.name: a .safetensors file of 'encoder' is not whole (Error ... `git lfs pull`",
+    ),
+    "weights that Git LFS has not fetched": (
+        "full 1",
+        {},
+        {"encoder/model.safetensors": "version https://git-lfs.github.com/spec/v1\nsize 9\n"},
+        "model.name: a .safetensors file of 'encoder' is not whole ... by `git lfs pull`",
+    ),
     "pickled weights alone": (
         "full 1",
         {},
@@ -743,7 +781,25 @@ TRAIN: dict[str, tuple[str, dict[str, Any], dict[str, Any], str]] = {
         "full 1",
         {},
         {"encoder/model.safetensors": b"x" * 99},
-        "model.name: 'encoder' cannot be read: ... header",
+        "model.name: a .safetensors file of 'encoder' is not whole ... by `git lfs pull`",
+    ),
+    "an activation that there is not": (
+        "full 1",
+        {},
+        {"encoder/config.json": configured(hidden_act="gelux")},
+        "model.name: no bert can be made of its config.json, ... KeyError: 'gelux'",
+    ),
+    "heads that do not part the width": (
+        "full 1",
+        {},
+        {"encoder/config.json": configured(num_attention_heads=5)},
+        "model.name: no bert can be made of its config.json, ... multiple of the number of att",
+    ),
+    "a padding token beyond the vocabulary": (
+        "full 1",
+        {},
+        {"encoder/config.json": configured(pad_token_id=99999)},
+        "model.name: no bert can be made of its config.json, ... AssertionError: Padding_idx must",
     ),
     "a type of model that does not classify text": (
         "full 1",

@@ -21,7 +21,7 @@ from pypdf import PdfReader
 from fairtune.charts import fonts, gallery, style
 from fairtune.charts.confusion import COMMONEST, MATRIX_CLASSES
 from fairtune.charts.gallery import Tables
-from fairtune.charts.names import JOINER, distinct, for_page, plain, short, shown
+from fairtune.charts.names import JOINER, distinct, for_page, plain, short, shorten, shown
 from fairtune.core.params import Report
 from fairtune.report import markup, typeset
 from fairtune.report.study import Evidence
@@ -252,7 +252,99 @@ def test_a_name_is_one_line_and_never_empty() -> None:
     assert shown("a\n b\t\x07c\ud800") == "a b c"
     assert shown(" ") == shown("") == '" "'
     assert shown("\ufdd0x\ufdd1") == "x"
+    assert shown("\u200b") == '"\u200b"'
     assert shown("é 猫 \N{GRINNING FACE}") == "é 猫 \N{GRINNING FACE}"
+
+
+def test_a_name_does_not_turn_the_text_after_it() -> None:
+    assert shown("a\u202eb \u2067c") == "ab c"
+    assert shown("\u05d0\u05d1\u200fc") == "\u05d0\u05d1\u200fc"
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("https://x.org/a_b", r"https\://x.org/a\_b"),
+        ("www.x.org/a_b", r"www\.x.org/a\_b"),
+        (":joy: 10:30:12 :+1:", r"<span>\:</span>joy: 10:30:12 <span>\:</span>+1:"),
+        (
+            r"\(x\) \[y\] \z",
+            r"<span>\\</span>(x<span>\\</span>) <span>\\</span>\[y<span>\\</span>\] \\z",
+        ),
+    ],
+)
+def test_no_link_emoji_or_mathematics_begins_in_a_literal_text(text: str, written: str) -> None:
+    assert markup.markdown_text(literal(text)) == written
+    page = MarkdownIt("commonmark").render(written)
+    assert html.unescape(re.sub(r"<[^>]*>", "", page)).strip() == text
+
+
+INTENTS = [f"top_up_by_{way}_transfer_charge" for way in ("bank", "wire", "cash")]
+
+
+def test_long_names_that_differ_in_the_middle_are_drawn_apart() -> None:
+    assert shorten([*INTENTS, "top_up"], 17) == [
+        "top_…bank_transf…", "top_…wire_transf…", "top_…cash_transf…", "top_up",
+    ]  # fmt: skip
+    many_of = [f"{LONG[:40]}{place:02d}{LONG[40:]}" for place in range(30)]
+    for most in (17, 20, 28):
+        made = shorten(many_of, most)
+        assert len(set(made)) == 30
+        assert max(map(len, made)) <= most
+    made = tables(many_of[:6], methods=("full", "lora"))
+    with gallery.styled(made):
+        look = style.looks(made["accuracy"])
+        axes = gallery.charts()["confusion"].draw(made["confusion"], look).axes[0]
+        assert len({label.get_text() for label in axes.get_yticklabels()}) == 6
+    drawn = {html.unescape(word) for word in words(svg("confusion", workspace=made))}
+    assert {record["actual_short"] for record in made["confusion"]} <= drawn
+    assert [record["actual"] for record in made["confusion"]][::6][:6] == many_of[:6]
+    pairs = make_tables(with_labels(make_runs(classes=30, rows=600), many_of))
+    with gallery.styled(pairs):
+        figure = gallery.charts()["confusion"].draw(pairs["confusion"], look_of(pairs))
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert len(set(labels)) == COMMONEST
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5, 20])
+def test_grids_keep_their_size_above_long_names(
+    classes: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    long = [f"{LONG[:20].upper()}{place:02d}{LONG[40:].upper()}" for place in range(classes)]
+    made = tables(long, methods=("full", "lora"))
+    with gallery.styled(made):
+        figure = gallery.charts()["confusion"].draw(made["confusion"], look_of(made))
+        figure.draw_without_rendering()
+    assert [str(warning.message) for warning in recwarn] == []
+    heights = [axes.get_position().height for axes in figure.axes if axes.get_visible()]
+    assert min(heights) * figure.get_size_inches()[1] > 0.6
+
+
+def look_of(made: Tables) -> dict[str, style.Look]:
+    return style.looks(made["accuracy"])
+
+
+def test_a_word_longer_than_a_line_is_broken_in_the_paper(tmp_path: Path) -> None:
+    word = "x" * 200
+    report = BLOCK.model_copy(update={"title": word, "author": word, "affiliation": word})
+    found = evidence([f"a{word}", "b"], methods=("full", "lora"))
+    found = dataclasses.replace(found, study=found.study.model_copy(update={"report": report}))
+    gallery.draw_all(found.tables, tmp_path)
+    reader = PdfReader(io.BytesIO(set_paper(found, tmp_path)))
+    lines = "\n".join(page.extract_text() for page in reader.pages).splitlines()
+    assert not any("x" * 120 in line.replace("\u200b", "") for line in lines)
+    text = re.sub(r"[\s\u200b]", "", "".join(lines))
+    assert text.count(word) >= 4
+
+
+@pytest.mark.parametrize("methods", [7, 12, 42])
+def test_no_two_methods_have_one_line_in_dvcs_chart_of_the_loss(methods: int) -> None:
+    palette = {f"m{place}": place % 6 for place in range(methods)}
+    template = json.loads((TEMPLATES / "loss.json").read_text(encoding="utf-8"))
+    for part in template["hconcat"]:
+        dashes = part["encoding"]["strokeDash"]["scale"]["range"]
+        pairs = {(color, place % len(dashes)) for place, color in enumerate(palette.values())}
+        assert len(pairs) == methods
 
 
 def test_classes_that_look_alike_stay_apart() -> None:

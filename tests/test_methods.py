@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import re
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from fairtune.core.params import Params
 from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline
 from fairtune.hardware.meter import Meter
-from fairtune.models import footprint, refusals, saved_form
+from fairtune.models import conditions, footprint, refusals, saved_form, values
 from fairtune.models.adapters import work_after_step
 from fairtune.models.build import Built, build
 from fairtune.serving.loading import load
@@ -287,7 +289,12 @@ def test_what_peft_does_not_save_is_not_trained(checkpoint: Checkpoint) -> None:
     assert counts["4 bits"].adapter == counts["whole"].adapter == 2 * (4 * 64 + 4 + 4 * 64)
 
 
-VALUES: dict[str, Any] = {"boft_n_butterfly_factor": 2, "r": 3, "qalora_group_size": 8}
+VALUES: dict[str, Any] = {
+    "boft_n_butterfly_factor": 2,
+    "r": 3,
+    "qalora_group_size": 8,
+    "module_dropout": 0.5,
+}
 """Values that are not the usual ones; elsewhere anything is, such as a list."""
 
 
@@ -314,7 +321,10 @@ def test_a_key_that_would_do_nothing_is_refused(
     [
         ({**LORA, "init_lora_weights": "loftq"}, "init_lora_weights: 'loftq' stores"),
         ({**LORA, "init_lora_weights": "pissa_niter_4"}, "init_lora_weights: .* reloaded; set"),
-        ({**LORA, "rank_pattern": {"nothing": 4}}, "rank_pattern keys .* were ignored: .*; drop"),
+        (
+            {**LORA, "rank_pattern": {"nothing": 4}},
+            "rank_pattern: 'nothing' matches none of the ad",
+        ),
         ({**LORA, "fan_in_fan_out": True}, "fan_in_fan_out: fairtune sets this itself"),
         ({**LORA, "modules_to_save": ["pooler"]}, "modules_to_save: fairtune sets this itself"),
         (
@@ -329,6 +339,32 @@ def test_a_key_that_would_do_nothing_is_refused(
             {"adapter": "p_tuning", "num_virtual_tokens": 2, "encoder_num_layers": 3},
             "encoder_num_layers.* ignored.*; drop",
         ),
+        ({**LORA, "init_lora_weights": "pisa"}, "init_lora_weights: 'pisa' is not right; set true"),
+        ({**LORA, "init_lora_weights": None}, "init_lora_weights: None is not right; set true"),
+        ({**LORA, "init_lora_weights": ["eva"]}, r"init_lora_weights: \['eva'\] is not right"),
+        ({**LORA, "bias": True}, "bias: True is not right; expected none or all or lora_only$"),
+        ({**LORA, "r": 2.5}, "r: 2.5 is not right; expected a whole number"),
+        ({**LORA, "lora_dropout": -0.1}, "lora_dropout: -0.1 is not right; expected a share"),
+        ({**LORA, "lora_alpha": 0}, "lora_alpha: 0 is not right; expected a number above 0"),
+        ({**LORA, "rank_pattern": {"query": "a"}}, "rank_pattern: .* a number for each name"),
+        ({**LORA, "velora_config": {"groups": 4}}, "velora_config: .* some of init_type, num_g"),
+        ({**LORA, "velora_config": {"num_groups": "4"}}, "velora_config: .* is not right"),
+        ({**LORA, "quantize": "nf4", "use_bdlora": {"nblocks": 2}}, "use_bdlora: PEFT does not"),
+        ({**LORA, "quantize": "nf4", "init_lora_weights": "mica"}, "'mica' needs weights that"),
+        ({**LORA, "trainable_token_indices": 2}, "trainable_token_indices: 2 .* expected a list"),
+        ({**LORA, "trainable_token_indices": [200]}, "indices: 200 .* tokens from 0 to 199$"),
+        ({**LORA, "trainable_token_indices": [-1]}, "indices: -1 .* tokens from 0 to 199$"),
+        ({**LORA, "trainable_token_indices": []}, "trainable_token_indices: no token is named"),
+        ({**LORA, "trainable_token_indices": {"query": [1]}}, "'query' is no table of embeddings"),
+        ({"adapter": "shira", **methods.QV, "mask_type": "x"}, "mask_type: 'x' .* random$"),
+        (
+            {"adapter": "prompt_tuning", "num_virtual_tokens": 2, "prompt_tuning_init": "all"},
+            "prompt_tuning_init: 'all' is not right; expected TEXT or SAMPLE_VOCAB or RANDOM",
+        ),
+        (
+            {"adapter": "prefix_tuning", "num_virtual_tokens": 2, "init_weights": "ones"},
+            "init_weights: 'ones' is not right; expected zero or null",
+        ),
     ],
 )
 def test_a_value_that_would_do_another_thing_is_refused(
@@ -336,6 +372,105 @@ def test_a_value_that_would_do_another_thing_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=rf"^methods\.m[.:].*{told}"):
         made(study(checkpoint("bert"), block))
+
+
+NAMED = {"adapter": "lora", "target_modules": ["query", "value"], "r": 2}
+
+
+@pytest.mark.parametrize(
+    ("block", "told"),
+    [
+        ({**NAMED, "target_modules": ["query", "valu"]}, "target_modules: 'valu' .* 'value'"),
+        ({**NAMED, "target_modules": ["query", "classifier"]}, "'classifier' is the head, which"),
+        ({**NAMED, "exclude_modules": ["key"]}, "exclude_modules: 'key' matches none of the ad"),
+        ({**LORA, "exclude_modules": ".*key"}, "exclude_modules: '.*key' matches none of the"),
+        ({**LORA, "exclude_modules": "("}, r"exclude_modules: '\(' is no regular expression"),
+        ({**NAMED, "alpha_pattern": {"(": 4}}, "alpha_pattern: .* is no regular expression"),
+        ({**NAMED, "layers_to_transform": [0, 1]}, "there is no layer 1; found: 0 to 0"),
+        ({**LORA, "layers_to_transform": [0]}, "beside a list of names alone; set target_modules"),
+        (
+            {"adapter": "vera", **methods.QV, "r": 4, "layers_to_transform": [0]},
+            "beside a list of names alone; set target_modules",
+        ),
+        (
+            {"adapter": "c3a", **methods.QV, "block_size_pattern": {"key": 8}},
+            "block_size_pattern: 'key' matches none of the adapted modules: bert.enc",
+        ),
+    ],
+)
+def test_a_name_that_matches_nothing_is_refused(
+    checkpoint: Checkpoint, block: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=rf"^methods\.m\..*{told}"):
+        made(study(checkpoint("bert"), block))
+
+
+@pytest.mark.parametrize(
+    ("more", "adapted"),
+    [
+        ({"exclude_modules": ["query"]}, 1),
+        ({"exclude_modules": ".*query"}, 1),
+        ({"layers_to_transform": 0}, 2),
+        ({"rank_pattern": {"query": 4}}, 2),
+        ({"rank_pattern": {"layer.0.attention.self.query": 4}}, 2),
+    ],
+)
+def test_a_name_that_matches_something_does_what_it_says(
+    checkpoint: Checkpoint, more: dict[str, Any], adapted: int
+) -> None:
+    built = made(study(checkpoint("bert"), {**NAMED, **more}))
+    assert len(built.audit.adapted_modules) == adapted
+    width = 64 * 2
+    ranks = 4 + 2 if "rank_pattern" in more else 2 * adapted
+    assert built.counts.adapter == width * ranks
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [(kind, key) for kind, keys in conditions.BESIDE.items() for key in keys]
+)
+def test_a_key_that_wants_another_is_refused_without_it(
+    checkpoint: Checkpoint, kind: PeftType, key: str
+) -> None:
+    block = next(one.block for one in METHODS if one.kind == kind)
+    other, value = conditions.BESIDE[kind][key]
+    usual = PEFT_TYPE_TO_CONFIG_MAPPING[kind].__dataclass_fields__[key].default
+    given = {**block, key: 0.5 if isinstance(usual, float) else 8}
+    line = rf"^methods\.m\.{key}: {given[key]} has no effect without {other}: "
+    with pytest.raises(UserError, match=line):
+        made(study(checkpoint("bert"), given))
+    assert made(study(checkpoint("bert"), {**given, other: value})).counts.adapter > 0
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"init_r": 2}, "target_r: 2 is not right; expected 1 or more and below init_r, 2"),
+        ({"target_r": 0}, "target_r: 0 is not right; expected 1 or more"),
+        ({"deltaT": 0}, "deltaT: 0 is not right; expected 1 or more"),
+        ({"beta1": 1.5}, "beta1: 1.5 is not right; expected a share"),
+        (
+            {"tinit": 2, "tfinal": 1},
+            r"tinit: 2 steps .* and 1 after \(tfinal\) leave none of the 3",
+        ),
+        ({"total_step": 4}, "total_step: 4 is beyond the run's 3 steps"),
+        ({"total_step": 2, "tfinal": 2}, r"tinit: 0 steps .* leave none of the 2 for it"),
+    ],
+)
+def test_ranks_that_could_not_come_down_are_refused(
+    checkpoint: Checkpoint, more: dict[str, Any], told: str
+) -> None:
+    block = {"adapter": "adalora", **methods.QV, "init_r": 4, "target_r": 2, **more}
+    with pytest.raises(UserError, match=rf"^methods\.m\.{told}"):
+        made(study(checkpoint("bert"), block))
+
+
+def test_each_type_that_peft_declares_has_words() -> None:
+    for config_class in PEFT_TYPE_TO_CONFIG_MAPPING.values():
+        for key, hint in typing.get_type_hints(config_class).items():
+            assert not re.search(r"typing|class|\.", values.told(hint)), key
+            default = config_class.__dataclass_fields__[key].default
+            if isinstance(default, bool | int | float | str) and not isinstance(default, enum.Enum):
+                assert values.fits(default, hint), (config_class, key)
 
 
 def test_boft_compiles_nothing(checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

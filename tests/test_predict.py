@@ -239,6 +239,13 @@ def test_one_text_is_answered_with_its_class(ask: Ask) -> None:
     assert sum(float(line.split()[1]) for line in lines) == pytest.approx(1, abs=2e-4)
 
 
+def test_a_class_is_one_line_that_moves_no_cursor() -> None:
+    classifier: Any = SimpleNamespace(probabilities=lambda _: np.array([[0.25, 0.75]]))
+    labels = ["a\nb", "\x1b[31mred\x1b[0m \u202e"]
+    said = predict.classify_text(classifier, "x", labels, every=True)
+    assert said == "[31mred[0m 0.7500\na b 0.2500"
+
+
 def test_packed_files_other_columns_and_separators_are_read(ask: Ask, tmp_path: Path) -> None:
     packed = tmp_path / "rows.csv.gz"
     packed.write_bytes(gzip.compress(b"id;review\n1;lovely\n"))

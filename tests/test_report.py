@@ -240,6 +240,28 @@ def test_a_method_that_wins_on_memory_and_loses_on_time_is_told_by_how_much() ->
     assert f"`qlora` takes {less}% less GPU memory but {more}% more training time" in said
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        ((0.0, 0.0), "about the same training time"),
+        ((0.0, 0.4), "more training time"),
+        ((0.4, 0.0), "100% less training time"),
+    ],
+)
+def test_times_that_are_rounded_to_nothing_are_held_against_one_another(
+    seconds: tuple[float, float], told: str
+) -> None:
+    runs = make_runs(methods=("full", "lora"))
+    for name, took in zip(runs, seconds, strict=True):
+        record = runs[name][0].record
+        times = record.times.model_copy(update={"train_seconds": took})
+        runs[name][0] = dataclasses.replace(
+            runs[name][0], record=record.model_copy(update={"times": times})
+        )
+    [said] = costs.against_baseline(evidence_of(runs))
+    assert told in said.replace("GPU memory and training time", "training time")
+
+
 def test_four_bits_are_held_against_the_method_that_differs_in_nothing_else() -> None:
     said = costs.storage(make_evidence())
     assert len(said) == 1

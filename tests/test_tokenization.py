@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, CanineConfig
 
 from fairtune.core.errors import UserError
 from fairtune.core.params import Encode, Model
@@ -159,6 +159,21 @@ def test_a_tokenizer_with_more_tokens_than_its_model_is_refused(tmp_path: Path) 
     tiny.write_encoder(tmp_path / "bert", vocab_size=50)
     with pytest.raises(UserError, match="has 200 tokens and its model 50: they do not belong"):
         tokenization.load_tokenizer(Model(name=str(tmp_path / "bert")))
+
+
+def test_a_padding_token_that_its_model_has_not_is_named(tmp_path: Path) -> None:
+    tiny.write_encoder(tmp_path / "decoder", kind="gpt2")
+    settings = tmp_path / "decoder/tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"pad_token": "<pad>"}))
+    line = r"a padding token '<pad>', its token 400, that its model has not: leave pad_token out"
+    with pytest.raises(UserError, match=line):
+        tokenization.load_tokenizer(Model(name=str(tmp_path / "decoder")))
+
+
+def test_a_model_without_a_table_of_tokens_takes_any_tokenizer(tmp_path: Path) -> None:
+    tiny.write_encoder(tmp_path / "encoder")
+    CanineConfig(hidden_size=64).save_pretrained(tmp_path / "encoder")
+    assert len(tokenization.load_tokenizer(Model(name=str(tmp_path / "encoder")))) == 200
 
 
 def test_a_tokenizer_with_neither_padding_nor_end_token_is_refused(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fairtune.analysis.formats import number, percent
 from fairtune.analysis.quality import confusion_matrix
-from fairtune.charts.names import distinct, for_page, plain, short, shown
+from fairtune.charts.names import distinct, for_page, plain, shorten, shown
 from fairtune.charts.records import Compared, Record
 from fairtune.charts.style import INK, TALLEST, WIDTH, Look, grouped, hide_spare
 
@@ -28,7 +28,8 @@ def records(compared: Compared) -> list[Record]:
     """Return method, actual, predicted, count, share (of the actual class) and label.
 
     Counts are summed over seeds. A class without test rows keeps its cells, with the share left
-    null. Of more than `MATRIX_CLASSES` classes, or where grids for all methods would not fit on a
+    null. Where a name is long, the further keys actual_short and predicted_short hold what the axes
+    show. Of more than `MATRIX_CLASSES` classes, or where grids for all methods would not fit on a
     page, only the errors that are commonest over all methods have records, with the further keys
     pair (actual → predicted) and panel (which errors these are); where nothing is wrong there are
     none.
@@ -45,11 +46,16 @@ def records(compared: Compared) -> list[Record]:
     }
     if len(names) > MATRIX_CLASSES or _size(names, len(counts))[1] > TALLEST:
         return _commonest(counts, names)
-    return [
+    made = [
         _record(method, of_method, names, actual, predicted)
         for method, of_method in counts.items()
         for actual, predicted in np.ndindex(len(names), len(names))
     ]
+    if max(map(len, names)) > NAME:
+        drawn = dict(zip(names, shorten(names, NAME), strict=True))
+        short = {f"{key}_short": key for key in ("actual", "predicted")}
+        made = [one | {key: drawn[one[full]] for key, full in short.items()} for one in made]
+    return made
 
 
 def _record(
@@ -78,7 +84,9 @@ def _commonest(counts: Mapping[str, Counts], names: Sequence[str]) -> list[Recor
         f"the {len(cells)} commonest confusions (actual → predicted) of {len(names)} classes: "
         f"{number(these)} of {number(of_all)} errors ({percent(these / max(of_all, 1))})"
     )
-    pairs = distinct(" → ".join(short(names[one], NAME_ON_PAGE) for one in cell) for cell in cells)
+    within = sorted({one for cell in cells for one in cell})
+    drawn = dict(zip(within, shorten([names[one] for one in within], NAME_ON_PAGE), strict=True))
+    pairs = [" → ".join(drawn[one] for one in cell) for cell in cells]
     return [
         _record(method, of_method, names, *cell) | {"pair": pair, "panel": panel}
         for method, of_method in counts.items()
@@ -106,9 +114,15 @@ def _size(names: Sequence[str], methods: int) -> tuple[int, float]:
     """Return the columns and the height, in inches, of the grids of all methods."""
     # Each name needs its line: many classes get a panel as wide as the column.
     columns = 2 if len(names) <= COARSE_CLASSES else 1
-    below = 0.0 if len(names) <= PRINTED_CLASSES else 0.05 * min(NAME, max(map(len, names)))
+    letter = 0.06 if len(names) <= PRINTED_CLASSES else 0.05
+    below = letter * min(NAME, max(map(len, names))) if _upright(names) else 0.0
     panel = max(1.25, 0.15 + 0.08 * len(names))
     return columns, 0.3 + panel * -(-methods // columns) + below
+
+
+def _upright(names: Sequence[str]) -> bool:
+    """Return whether the names below a grid stand upright, as they have no room side by side."""
+    return len(names) > 2 or max(map(len, names)) > 8
 
 
 def draw(records: list[Record], look: Mapping[str, Look]) -> Figure:
@@ -141,9 +155,8 @@ def _confusion_grid(axes: Axes, records: list[Record], names: list[str]) -> None
         if record["share"] is not None:
             shares[row, column] = record["share"]
     axes.imshow(shares, cmap="Greys", vmin=0, vmax=1.15, aspect="auto")
-    long = max(map(len, names)) > 8 or len(names) > 2
-    labels = [short(name, NAME) for name in names]
-    axes.set_xticks(range(len(names)), labels, rotation=90 if long else 0)
+    labels = shorten(names, NAME)
+    axes.set_xticks(range(len(names)), labels, rotation=90 if _upright(names) else 0)
     axes.set_yticks(range(len(names)), labels)
     axes.tick_params(length=0, labelsize=_letters_of(len(names)))
     axes.spines[:].set_visible(False)
@@ -181,7 +194,9 @@ def _draw_pairs(records: list[Record], methods: list[str]) -> Figure:
     axes = figure.subplots()
     most = np.nanmax(shares, initial=0.01)
     axes.imshow(shares, cmap="Greys", vmin=0, vmax=1.15 * most, aspect="auto")
-    labels = [" → ".join(short(plain(name), NAME_OF_PAIR) for name in pair) for pair in pairs]
+    within = list(dict.fromkeys(plain(name) for pair in pairs for name in pair))
+    drawn = dict(zip(within, shorten(within, NAME_OF_PAIR), strict=True))
+    labels = [" → ".join(drawn[plain(name)] for name in pair) for pair in pairs]
     axes.set_yticks(range(len(pairs)), labels, fontsize=6.5)
     axes.set_xticks(range(len(methods)), methods, rotation=90 if upright else 0)
     axes.tick_params(length=0)

@@ -18,6 +18,7 @@ from fairtune.core.params import Model, Params
 from fairtune.core.paths import TOKENIZER
 from fairtune.core.positions import NO_LIMIT, positions
 from fairtune.core.sources import reading
+from fairtune.data.vocabulary import check_vocabulary
 
 # Bounds the memory that one call's `Encoding` objects take; larger is no faster.
 CHUNK = 2_000
@@ -59,11 +60,7 @@ def load_tokenizer(model: Model) -> PreTrainedTokenizerBase:
     # Ids and positions beyond the model's tables would only fail in training, and on a GPU without
     # a word about the cause. Many tokenizers have no limit of their own.
     config = config.get_text_config()
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(
-            f"model.name: the tokenizer of '{model.name}' has {len(tokenizer):,} tokens and its "
-            f"model {config.vocab_size:,}: they do not belong together"
-        )
+    check_vocabulary(tokenizer, getattr(config, "vocab_size", None), model)
     # How it was found is no part of the tokenizer; saved, it would change the cache's hash.
     for key in ("is_local", "local_files_only", "name_or_path"):
         tokenizer.init_kwargs.pop(key, None)

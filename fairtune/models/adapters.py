@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -16,17 +15,14 @@ from fairtune.core import task
 from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
 from fairtune.core.positions import NO_LIMIT, positions
+from fairtune.models.budget import plan_ranks
+from fairtune.models.conditions import check_conditions
+from fairtune.models.matching import check_names
 from fairtune.models.pretrained import inside
 from fairtune.models.refusals import check_adapter, check_keys, heeding, keep_from_compiling
 from fairtune.models.roles import pattern, shapes
+from fairtune.models.values import check_values
 
-A_NUMBER = "a number, without quotes"
-# Fields of PEFT with these types; others take several kinds and are left to PEFT.
-KINDS: dict[str, tuple[Any, str]] = {
-    "int": ((int, float), A_NUMBER),
-    "float": ((int, float), A_NUMBER),
-    "bool": (bool, "true or false"),
-}
 # GPT-2 keeps its linear layers as `Conv1D`: a product with a transposed weight, and no more.
 LINEAR = (nn.Linear, Conv1D)
 # What fairtune itself sets in PEFT's configuration.
@@ -74,14 +70,12 @@ def adapter_config(
     check_adapter(kind, method, model, name=name)
     keep_from_compiling(kind)
     config_class = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    # With or without postponed annotations, "int" is an int.
-    fields = {
-        field.name: getattr(field.type, "__name__", str(field.type))
-        for field in dataclasses.fields(config_class)
-    }
+    fields = {field.name for field in dataclasses.fields(config_class)}
     keywords = dict(method.keywords)
     _check_keys(keywords, fields, method, name=name)
     check_keys(kind, keywords, name=name)
+    check_values(config_class, keywords, name=name)
+    check_conditions(kind, keywords, quantize=method.quantize, name=name)
     roles_of = {"target_modules": method.targets, "feedforward_modules": method.feedforward}
     for key, roles in roles_of.items():
         if roles is None:
@@ -94,9 +88,9 @@ def adapter_config(
     # Stored in 4 bits, a transposed weight is turned back.
     if method.quantize is None and any(isinstance(module, Conv1D) for module in model.modules()):
         _fit_transposed(keywords, fields, name=name)
-    if "total_step" in fields and steps is not None:
-        keywords["total_step"] = _total_step(keywords, steps, name=name)
-    _check_pattern(keywords.get("target_modules"), model, head, name=name)
+    if steps is not None:
+        keywords |= plan_ranks(config_class, keywords, steps=steps, name=name)
+    check_names(keywords, model, head, usual=base_modules(model, head), name=name)
     if "modules_to_save" in fields:
         keywords["modules_to_save"] = list(head)
     if "progressbar" in fields:
@@ -115,23 +109,18 @@ def _made(config_class: type[PeftConfig], keywords: dict[str, Any], *, name: str
         raise UserError(f"methods.{name}: {one_line(error)}") from error
 
 
-def _check_keys(
-    keywords: dict[str, Any], fields: dict[str, str], method: Method, *, name: str
-) -> None:
-    """Refuse a keyword that PEFT does not know, or that fairtune sets, or text for a number."""
-    for key, value in keywords.items():
+def _check_keys(keywords: dict[str, Any], fields: set[str], method: Method, *, name: str) -> None:
+    """Refuse a keyword that PEFT does not know, or that fairtune sets."""
+    for key in keywords:
         if key in RESERVED:
             raise UserError(f"methods.{name}.{key}: fairtune sets this itself; drop the key")
         if key not in fields:
             known = {*fields, *Method.model_fields} - RESERVED
             hint = did_you_mean(key, known)
             raise UserError(f"methods.{name}.{key}: unknown key for {method.adapter}; {hint}")
-        kinds, right = KINDS.get(fields[key], (object, ""))
-        if not isinstance(value, kinds) or (isinstance(value, bool) and right == A_NUMBER):
-            raise UserError(f"methods.{name}.{key}: {value!r} is not right; expected {right}")
 
 
-def _fit_transposed(keywords: dict[str, Any], fields: dict[str, str], *, name: str) -> None:
+def _fit_transposed(keywords: dict[str, Any], fields: set[str], *, name: str) -> None:
     """Tell PEFT that weights lie transposed; refuse what it would do with them the wrong way."""
     if "fan_in_fan_out" in fields:
         keywords["fan_in_fan_out"] = True  # PEFT finds it out as well, but warns
@@ -162,31 +151,6 @@ def check_room(config: PeftConfig, model: PreTrainedModel, *, longest: int, name
             f"methods.{name}.num_virtual_tokens: {more} tokens beside texts of up to {longest} are "
             f"beyond what the model takes, {limit}; set encode.max_length to {limit - more} or less"
         )
-
-
-def _total_step(keywords: dict[str, Any], steps: int, *, name: str) -> Any:
-    """Return the steps over which an adapter plans its ranks: those of the run, or fewer."""
-    given = keywords.get("total_step")
-    if isinstance(given, int) and given > steps:
-        raise UserError(
-            f"methods.{name}.total_step: {given} is beyond the run's {steps} steps: the ranks "
-            "would never come down to target_r; drop the key"
-        )
-    return steps if given is None else given
-
-
-def _check_pattern(targets: Any, model: nn.Module, head: list[str], *, name: str) -> None:
-    """Refuse a pattern that is no regular expression, or that matches no module."""
-    if not isinstance(targets, str) or targets == "all-linear":
-        return
-    key = f"methods.{name}.target_modules: '{targets}'"
-    try:
-        found = any(re.fullmatch(targets, module) for module, _ in model.named_modules())
-    except re.error as error:
-        raise UserError(f"{key} is no regular expression: {error}") from error
-    if not found:
-        modules = ", ".join(shapes(base_modules(model, head)))
-        raise UserError(f"{key} matches none of the model's modules: {modules}")
 
 
 def base_modules(model: nn.Module, head: list[str]) -> list[str]:

@@ -67,7 +67,7 @@ def build(
         seed: the seed.
         steps: optimizer steps of the training to come, for adapters that plan by them.
         pad_token_id: token that fills up batches; None leaves the model's own.
-        longest: tokens of the longest text, for adapters that put virtual tokens beside it.
+        longest: tokens that a text may have, for adapters that put virtual tokens beside it.
 
     Raises:
         UserError: the model cannot be had, or the method does not fit it.

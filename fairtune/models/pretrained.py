@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -17,7 +18,7 @@ from transformers import (
 )
 
 from fairtune.core import task
-from fairtune.core.errors import UserError, did_you_mean
+from fairtune.core.errors import UserError, did_you_mean, one_line
 from fairtune.core.method import Method
 from fairtune.core.params import Model
 from fairtune.core.sources import reading
@@ -73,15 +74,21 @@ def outline(config: PretrainedConfig) -> PreTrainedModel:
     """Return the model without its weights: modules and shapes alone.
 
     Raises:
-        UserError: Transformers has no head for the task on this type of model.
+        UserError: Transformers has no head for the task on this type of model, or cannot make one
+            of this configuration.
     """
     with torch.device("meta"):
         try:
             model: PreTrainedModel = auto_class().from_config(config)
-        except ValueError as error:
+        except Exception as error:  # a value of the configuration fails wherever it is first used
+            if "Unrecognized configuration class" in str(error):
+                raise UserError(
+                    f"model.name: Transformers has no {task.NAME} for a model of type "
+                    f"'{config.model_type}'; choose one that has, such as BERT, RoBERTa or Llama"
+                ) from error
             raise UserError(
-                f"model.name: Transformers has no {task.NAME} for a model of type "
-                f"'{config.model_type}'; choose one that has, such as BERT, RoBERTa or Llama"
+                f"model.name: no {config.model_type} can be made of its config.json, of which a "
+                f"value is not right: {type(error).__name__}: {one_line(error)}"
             ) from error
     return model
 
@@ -163,9 +170,14 @@ def load_base(
 
 @contextmanager
 def _safe(model: Model) -> Iterator[None]:
-    """Say what to do about a model whose weights are pickled: a pickle can run code."""
+    """Say what to do about weights that are pickled, as a pickle can run code, or broken."""
     try:
         yield
+    except SafetensorError as error:
+        raise UserError(
+            f"model.name: a .safetensors file of '{model.name}' is not whole ({one_line(error)}): "
+            "fetch it anew; where it is a pointer of Git LFS, by `git lfs pull`"
+        ) from error
     except OSError as error:
         # The file alone is meant, not what the file holds or the way to it.
         if "no file named" not in str(error) and "have a file named" not in str(error):

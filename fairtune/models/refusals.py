@@ -98,12 +98,14 @@ KEYS: dict[PeftType, dict[str, str]] = {
     | dict.fromkeys(("alpha_pattern", "lora_bias", "use_bdlora", "use_rslora"), OF_LORA)
     | {"r": f"{OF_LORA}; set init_r and target_r", "velora_config": OF_LORA}
     | {"rank_pattern": "AdaLoRA finds the ranks itself; set init_r and target_r"},
+    PeftType.HIRA: {"rank_pattern": "PEFT does not use it; set r"},
     PeftType.BOFT: {
         "boft_n_butterfly_factor": "factors beyond the first need a CUDA extension of PEFT's, "
         "which would be compiled as the training runs"
     },
     PeftType.LOHA: {"use_effective_conv2d": NOT_LINEAR},
     PeftType.LOKR: {"use_effective_conv2d": NOT_LINEAR},
+    PeftType.OFT: {"module_dropout": "PEFT drops nothing by it"},
     PeftType.OSF: {"target_svd_config": "PEFT does not use it; set effective_rank"},
     PeftType.P_TUNING: PROMPT,
     PeftType.PREFIX_TUNING: PROMPT,
@@ -111,7 +113,11 @@ KEYS: dict[PeftType, dict[str, str]] = {
     | dict.fromkeys(
         ("prompt_tuning_init_text", "tokenizer_name_or_path", "tokenizer_kwargs"), OF_TEXT
     ),
+    PeftType.PSOFT: {"psoft_alpha": "it cancels out, as PEFT divides by it what it multiplies"},
     PeftType.PVERA: {"sample_at_inference": "predictions would differ from pass to pass"},
+    PeftType.VBLORA: {
+        "save_only_topk_weights": "the model that is loaded again would predict otherwise"
+    },
 }
 # Starts of LoRA that PEFT takes from data, by a further call before training. Without the call it
 # starts as plain LoRA, and says nothing.
@@ -120,6 +126,7 @@ FROM_DATA = {
     "corda": "preprocess_corda",
     "lora_ga": "preprocess_loraga",
 }
+STARTED = ("gaussian", "mica", "olora", "orthogonal", "pissa")
 STARTS = "set true, gaussian, mica, olora, orthogonal or pissa, or drop the key"
 
 
@@ -160,7 +167,7 @@ def check_keys(kind: PeftType, keywords: Mapping[str, Any], *, name: str) -> Non
     Raises:
         UserError: it names the key, and what to do about it.
     """
-    _check_start(kind, keywords.get("init_lora_weights"), name=name)
+    _check_start(kind, keywords.get("init_lora_weights", True), name=name)
     start = keywords.get("prompt_tuning_init")
     if str(start).upper() == "TEXT":
         raise UserError(f"methods.{name}.prompt_tuning_init: {start} is not taken: {OF_TEXT}")
@@ -175,7 +182,7 @@ def check_keys(kind: PeftType, keywords: Mapping[str, Any], *, name: str) -> Non
 def _check_start(kind: PeftType, start: Any, *, name: str) -> None:
     """Refuse a start of LoRA's matrices that is not what it is named for."""
     key = f"methods.{name}.init_lora_weights: {start!r}"
-    if start in FROM_DATA:
+    if isinstance(start, str) and start in FROM_DATA:
         raise UserError(
             f"{key} needs a pass over data before training (PEFT's {FROM_DATA[start]}), which "
             f"fairtune does not make; {STARTS}"
@@ -184,6 +191,8 @@ def _check_start(kind: PeftType, start: Any, *, name: str) -> None:
         raise UserError(f"{key} stores the frozen weights in its own way; set quantize to nf4")
     if str(start).startswith("pissa_niter_"):
         raise UserError(f"{key} draws at random, and anew where the model is reloaded; set pissa")
+    if kind == PeftType.LORA and not isinstance(start, bool) and start not in STARTED:
+        raise UserError(f"{key} is not right; {STARTS}")
     if kind == PeftType.ADALORA and isinstance(start, str):
         raise UserError(f"{key} is LoRA's, and AdaLoRA does not use it; drop the key")
 
@@ -198,6 +207,7 @@ def heeding(name: str) -> Generator[None]:
     with warnings.catch_warnings(record=True) as caught:
         # PEFT's are of this kind; what the libraries say of their own future stays as it was set.
         warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", RuntimeWarning)
         yield
     for warning in caught:
         line = " ".join(str(warning.message).split())

@@ -69,12 +69,13 @@ def _trade(evidence: Evidence, name: str, base: str) -> str:
     level: list[str] = []
     for cost in ("memory", "training_time"):
         what, values = evidence.costs[cost].name, evidence.spent(cost)
-        ratio = values[name] / values[base]
         clause = f"{relative(values[name], values[base])} {what}"
-        if abs(ratio - 1) <= SAME or "about" in clause:
+        # No ratio: the time of a tiny training is rounded to 0.
+        more = values[name] - values[base]
+        if abs(more) <= SAME * values[base] or "about" in clause:
             level.append(what)
         else:
-            (gains if ratio < 1 else losses).append(clause)
+            (gains if more < 0 else losses).append(clause)
     said = f"Against {method(base)}, {method(name)} "
     if gains and losses:
         said += f"takes {listing(gains)} but {listing(losses)}"

@@ -12,13 +12,20 @@ from fairtune.report import wording
 PIECE = re.compile(f"{wording.BEGIN}([^{wording.END}]*){wording.END}|`([^`{wording.BEGIN}]*)`")
 TYPST_SPECIAL = re.compile(r"([\\#$*_@<>\[\]~/\-+=`])")
 MARKDOWN_SPECIAL = re.compile(r"([\\*_<>|])")
-# All that means something to GitHub's Markdown within a line, or at the start of one.
-MARKDOWN_MARKS = re.compile(r"[\\`*_{}\[\]<>|&~$#]|^(?:[-+=]|\d+(?=[.)]))")
-MARKDOWN_ESCAPES = {
-    # GitHub and Jupyter look for mathematics after they have read the escapes: a dollar sign in an
-    # element of its own has no partner.
-    "$": r"<span>\$</span>",
-}
+# All that means something to GitHub's Markdown within a line, or at the start of one. `https://`
+# and `www.` begin a link there, in which escapes count as letters.
+MARKDOWN_MARKS = re.compile(
+    r"""(?P<apart>\$
+          |\\(?=[()\[\]])                                         # mathematics
+          |:(?=(?:[\w+-]*[a-z][\w+-]*|[+-]1|100|1234):))          # the name of an emoji
+       |:(?=//) |(?<=www)\.
+       |[\\`*_{}\[\]<>|&~#]
+       |^(?:[-+=]|\d+(?=[.)]))""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# GitHub and Jupyter look for mathematics and emojis after they have read the escapes: a mark in an
+# element of its own has no partner.
+APART = "<span>{}</span>"
 
 
 class Raw(str):
@@ -85,7 +92,8 @@ def _escaped(found: re.Match[str]) -> str:
     mark = found[0]
     if mark[0].isdigit():  # 1. at the start of a line: the escape belongs to the dot
         return f"{mark}\\"
-    return MARKDOWN_ESCAPES.get(mark, f"\\{mark}")
+    escaped = f"\\{mark}"
+    return APART.format(escaped) if found["apart"] else escaped
 
 
 def plain_text(text: str) -> str:

@@ -124,7 +124,8 @@ def load(job: Job, chosen: Choice) -> Built:
             seed=job.seed,
             steps=steps,
             pad_token_id=job.pad_token_id,
-            longest=max(int(rows.lengths.max()) for rows in job.splits.values()),
+            # A text that is predicted later may be as long, though none of the corpus is.
+            longest=job.study.encode.max_length,
         )
         task.name_classes(built.model.config, job.manifest["labels"])
         prepare(built.model, chosen, kernels=train.kernels)

@@ -54,8 +54,9 @@ def save(model: Any, folder: Path) -> float:
     # PEFT would ask the Hub for the base model's vocabulary to decide on the embeddings.
     wrapped = hasattr(model, "peft_config")
     with warnings.catch_warnings():
-        # AdaLoRA may drop all ranks of a layer; PEFT takes that for a training's lost shards.
-        warnings.filterwarnings("ignore", message="Adapter 'default': .* have invalid shape")
+        # PEFT takes the bias of a LoRA layer, and a layer whose ranks AdaLoRA dropped, for matrices
+        # that lost a dimension.
+        warnings.filterwarnings("ignore", message="Adapter .* LoRA tensor.* have invalid shape")
         model.save_pretrained(folder, **({"save_embedding_layers": False} if wrapped else {}))
     if wrapped:
         # PEFT's form of a card names a path of this machine.
