@@ -14,7 +14,7 @@ from typing import Any
 
 from peft.utils import PeftType
 
-from fairtune.models import conditions, refusals
+from fairtune.models import conditions, refusals, uncaptured
 
 PAGE = Path(__file__).parent.parent / "docs/methods.md"
 FAMILIES = {
@@ -197,6 +197,17 @@ REASONS = """\
 In 4 bits, PEFT reads the packed weights of a layer as they lie for the methods that are refused
 there, or trains nothing; they say `methods.NAME.quantize: ...`.
 """
+EAGER = """\
+
+## Steps that cannot be replayed
+
+On a GPU, training steps are replayed as CUDA graphs. These methods' cannot be. Beside others they
+are refused before anything is trained; with `train.cuda_graphs: 'off'` all train alike. A test on a
+GPU holds this table (`tests/test_cuda.py`).
+
+| adapter or key | reason |
+| --- | --- |
+"""
 LORAS = """\
 
 ## Variants of LoRA
@@ -218,10 +229,10 @@ KEYS = """\
 ## Keys that are refused
 
 PEFT takes these keys, and would do nothing with them, or another thing than they say. A key at
-its usual value passes. So is a name, a pattern, a layer or a token that is not there (in
+its usual value passes. Refused as well: a name, a pattern, a layer or a token that is not there (in
 `target_modules`, `exclude_modules`, `rank_pattern` and its like, `layers_to_transform`,
 `trainable_token_indices`), a value of another type than PEFT declares, and whatever PEFT warns that
-it ignores; `fan_in_fan_out` and `modules_to_save` are set by fairtune.
+it ignores. `fan_in_fan_out` and `modules_to_save` are set by fairtune.
 
 | adapter | key | reason |
 | --- | --- | --- |
@@ -255,7 +266,21 @@ def page() -> str:
     beside += [row(["`lora`", f"`{key}`", "no `quantize`"]) for key in conditions.NOT_IN_4_BITS]
     starts_of = [one for one in refusals.STARTED if one not in conditions.STARTS_IN_4_BITS]
     beside += [row(["`lora`", f"`init_lora_weights: {s}`", "no `quantize`"]) for s in starts_of]
-    parts = [TOP, *lines, REASONS, *reasons, LORAS.rstrip(), *loras, KEYS.rstrip(), *keys]
+    eager = {kind.value.lower(): why for kind, why in uncaptured.ADAPTERS.items()}
+    eager |= uncaptured.KEYS
+    slow = [row([f"`{name}`", why]) for name, why in eager.items()]
+    parts = [
+        TOP,
+        *lines,
+        REASONS,
+        *reasons,
+        EAGER.rstrip(),
+        *slow,
+        LORAS.rstrip(),
+        *loras,
+        KEYS.rstrip(),
+        *keys,
+    ]
     parts += [BESIDE.rstrip(), *beside]
     return "\n".join(parts) + "\n"
 

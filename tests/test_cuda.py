@@ -20,9 +20,11 @@ from fairtune.core.params import Model, Train
 from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline, baseline
 from fairtune.hardware.meter import Meter
+from fairtune.models import uncaptured
 from fairtune.models.build import build
 from fairtune.models.roles import ARCHITECTURES
-from fairtune.training import loop, plan, prediction
+from fairtune.training import loop, prediction
+from tests import methods
 from tests.tiny import encoded_rows
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
@@ -179,10 +181,32 @@ def test_an_adapter_that_works_on_gradients_runs_eagerly_and_sets_its_ranks(
 ) -> None:
     seen, model, _ = train("adalora", "auto", dropout=True, precision=precision)
     assert (seen.captured_steps, seen.steps) == (0, STEPS)
-    assert seen.note == plan.READS_GRADIENTS
+    assert seen.note == uncaptured.GRADIENTS
     assert sum(map(sum, model.peft_config["default"].rank_pattern.values())) == 2 * 4
     with pytest.raises(UserError, match=r"train\.cuda_graphs: 'on', but the adapter"):
         train("adalora", "on")
+
+
+BLOCKS: dict[str, dict[str, Any]] = {
+    f"{one.title}{' beside 4 bits' if bits else ''}": {**one.block, **bits}
+    for one in (*methods.METHODS, *methods.VARIANTS)
+    for bits in ({}, {"quantize": "nf4"})
+    if not one.refused and (not bits or (one in methods.METHODS and one.four_bits))
+}
+
+
+@pytest.mark.parametrize("title", BLOCKS)
+def test_the_methods_that_run_eagerly_are_those_that_cannot_be_captured(
+    train: Callable, title: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of which nobody says so are tried."""
+    method = Method(learning_rate=1e-3, **BLOCKS[title])
+    monkeypatch.setitem(METHODS, "tried", method)
+    why = uncaptured.of_method(method)
+    if why != uncaptured.GRADIENTS:
+        monkeypatch.setattr(uncaptured, "of_model", lambda model: None)
+    seen = train("tried", "auto", precision="bf16")[0]
+    assert seen.captured_steps == (0 if why else STEPS - 1), seen.note
 
 
 def test_capture_is_off_the_clock(train: Callable) -> None:

@@ -21,16 +21,19 @@ from fairtune.acceleration.prepare import prepare
 from fairtune.core.errors import UserError
 from fairtune.core.forecast import Forecast
 from fairtune.core.method import Method
-from fairtune.core.params import Model, Train
+from fairtune.core.params import Model, Params, Train
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware import device
 from fairtune.hardware.baseline import Baseline
 from fairtune.hardware.meter import Meter
+from fairtune.models import uncaptured
 from fairtune.models.build import Built, build
-from fairtune.training import loop, plan, prediction
+from fairtune.training import loop, plan, prediction, run
 from fairtune.training.batches import BatchPlan, Collator
+from fairtune.training.job import Job
 from fairtune.training.trainer import FairTrainer
 from fairtune.training.watch import AfterStep, Watch
+from tests import tiny
 from tests.tiny import encoded_rows
 
 LORA = Method(learning_rate=0.01, adapter="lora", targets=["query", "value"], r=2)
@@ -333,17 +336,52 @@ def test_a_method_that_works_on_gradients_is_not_captured_and_the_record_says_wh
 ) -> None:
     seen = train(ADALORA)[0]
     assert seen.captured_steps == 0
-    assert seen.note == plan.READS_GRADIENTS
-    assert train(LORA)[0].note != plan.READS_GRADIENTS
+    assert seen.note == uncaptured.GRADIENTS
+    assert train(LORA)[0].note != uncaptured.GRADIENTS
 
 
 def test_graphs_asked_for_where_the_adapter_works_on_gradients_are_refused() -> None:
     gpu = dataclasses.replace(device.choose(settings()), type="cuda", precision="bf16")
-    line = r"train\.cuda_graphs: 'on', but the adapter works on each step's gradients.*auto or off"
+    line = r"train\.cuda_graphs: 'on', but the adapter works on each step's gradients.*; set off"
+    why = uncaptured.of_method(ADALORA)
     with pytest.raises(UserError, match=line):
-        plan.graphs_mode(settings(cuda_graphs="on"), gpu, reads_gradients=True)
-    assert plan.graphs_mode(settings(), gpu, reads_gradients=True)[0] == "off"
-    assert plan.graphs_mode(settings(), gpu, reads_gradients=False)[0] == "auto"
+        plan.graphs_mode(settings(cuda_graphs="on"), gpu, eager=why)
+    assert plan.graphs_mode(settings(), gpu, eager=why) == ("off", why)
+    assert plan.graphs_mode(settings(), gpu, eager=None)[0] == "auto"
+
+
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_methods_that_cannot_all_be_captured_are_named_before_any_is_trained(mode: str) -> None:
+    gpu = dataclasses.replace(device.choose(settings()), type="cuda", precision="bf16")
+    lora = {"learning_rate": 1e-3, "adapter": "lora", "targets": ["query"]}
+    others = {
+        "tokens": {**lora, "trainable_token_indices": [5]},
+        "prompts": {"learning_rate": 1e-3, "adapter": "prompt_tuning", "num_virtual_tokens": 2},
+    }
+
+    def study(methods: dict, **changes: object) -> Params:
+        of = tiny.study({"methods": methods, "train.cuda_graphs": mode} | changes)
+        return Params.model_validate(of)
+
+    line = (
+        rf"^train\.cuda_graphs: '{mode}' replays the steps of full, lora as CUDA graphs, and of "
+        r"tokens, prompts it cannot \(tokens: PEFT copies numbers .*\): set it to 'off', so that"
+    )
+    mixed = {"full": {"learning_rate": 1e-3}, "lora": lora, **others}
+    with pytest.raises(UserError, match=line):
+        plan.check_alike(study(mixed), gpu)
+    # So does each training and each trial, before it loads a model.
+    job = Job(
+        study=study(mixed), splits={"train": encoded_rows()}, manifest={}, name="lora", seed=1
+    )
+    with pytest.raises(UserError, match=line):
+        run.load(job, gpu)
+    plan.check_alike(study(mixed, **{"train.cuda_graphs": "off"}), gpu)
+    plan.check_alike(study(mixed, **{"train.kernels": "stock", "train.cuda_graphs": "auto"}), gpu)
+    plan.check_alike(study({"lora": lora}), gpu)
+    if mode == "auto":
+        plan.check_alike(study(others), gpu)
+        plan.check_alike(study(mixed), dataclasses.replace(gpu, type="cpu"))
 
 
 def test_the_private_method_of_the_trainer_that_is_replaced_is_still_there_and_called(

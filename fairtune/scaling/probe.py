@@ -19,8 +19,7 @@ from fairtune.core.method import Method  # noqa: E402
 from fairtune.core.params import Model, Params  # noqa: E402
 from fairtune.hardware.device import choose  # noqa: E402
 from fairtune.hardware.meter import Meter  # noqa: E402
-from fairtune.models import footprint  # noqa: E402
-from fairtune.models.adapters import work_after_step  # noqa: E402
+from fairtune.models import footprint, uncaptured  # noqa: E402
 from fairtune.models.build import build  # noqa: E402
 from fairtune.runs.token_cache import Encoded  # noqa: E402
 from fairtune.scaling.encoders import CLASSES, SEED, encoders  # noqa: E402
@@ -96,7 +95,7 @@ def measure(study: Params, method: Method, *, name: str, size: Size, folder: Pat
         model, method, name=name, labels=CLASSES, device=chosen, seed=SEED,
         steps=batches_of(size.rows, size.batch_size),
     )  # fmt: skip
-    graphs_mode(train, chosen, reads_gradients=work_after_step(built.model) is not None)
+    graphs_mode(train, chosen, eager=uncaptured.of_model(built.model))
     prepare(built.model, chosen)
     held = footprint.predict(built.model)
     config = built.model.config

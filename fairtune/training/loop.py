@@ -23,7 +23,7 @@ from fairtune.core.params import Train
 from fairtune.core.terminal import StepProgress
 from fairtune.hardware.device import Choice
 from fairtune.hardware.meter import Meter
-from fairtune.models import class_weights
+from fairtune.models import class_weights, uncaptured
 from fairtune.models.adapters import work_after_step
 from fairtune.runs.token_cache import Encoded
 from fairtune.training import work
@@ -92,7 +92,7 @@ def train_model(
     """
     weights = weigh_classes(model, rows, train, device)
     after_step = work_after_step(model)
-    mode, note = graphs_mode(train, device, reads_gradients=after_step is not None)
+    mode, note = graphs_mode(train, device, eager=uncaptured.of_model(model))
     captured = mode != "off"
     plan = plan_run(rows, train, seed=seed, pad_token_id=pad_token_id, captured=captured)
     progress = StepProgress(label, forecast(model, plan, train, validated))

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from fairtune.acceleration.cuda_graphs import MOST_GRAPHS
 from fairtune.core.errors import UserError
-from fairtune.core.params import Train
+from fairtune.core.params import Params, Train
 from fairtune.hardware.device import Choice
+from fairtune.models.uncaptured import of_method
 from fairtune.runs.token_cache import Encoded
 from fairtune.training.batches import BatchPlan, Collator, bucket_lengths
 
@@ -24,19 +25,18 @@ CAPTURABLE = ("bf16", "fp32")
 CAPTURE_STEPS = 5
 # The last batch of an epoch may be short: each length may need two graphs.
 MOST_LENGTHS = MOST_GRAPHS // 2
-READS_GRADIENTS = "the adapter works on each step's gradients, which graphs do not keep"
 
 Shape = tuple[int, int]
 """Rows of a batch and the length that they are padded to."""
 
 
-def graphs_mode(train: Train, device: Choice, *, reads_gradients: bool) -> tuple[str, str]:
+def graphs_mode(train: Train, device: Choice, *, eager: str | None) -> tuple[str, str]:
     """Return auto, on or off, and why steps run eagerly where they do.
 
     Args:
         train: what all methods share.
         device: where and in which precision.
-        reads_gradients: the method's adapter works on the gradients after each step.
+        eager: why the method's steps cannot be replayed; None where they can.
 
     Raises:
         UserError: graphs are asked for where there can be none.
@@ -51,15 +51,36 @@ def graphs_mode(train: Train, device: Choice, *, reads_gradients: bool) -> tuple
             f"train.cuda_graphs: 'on' needs a CUDA GPU in bf16 or fp32; this is {device.type} in "
             f"{device.precision}: set auto or off"
         )
-    if train.cuda_graphs == "on" and reads_gradients:
-        raise UserError(f"train.cuda_graphs: 'on', but {READS_GRADIENTS}; set auto or off")
+    if train.cuda_graphs == "on" and eager:
+        raise UserError(f"train.cuda_graphs: 'on', but {eager}; set off")
     if train.cuda_graphs == "off":
         return "off", "train.cuda_graphs is off"
-    if reads_gradients:
-        return "off", READS_GRADIENTS
+    if eager:
+        return "off", eager
     if not able:
         return "off", f"no CUDA graphs on {device.type} in {device.precision}"
     return train.cuda_graphs, "the first step makes the optimizer's state"
+
+
+def check_alike(study: Params, device: Choice) -> None:
+    """Refuse methods of which some would train with CUDA graphs and others cannot.
+
+    Their costs would not be compared, which is better said before anything is trained.
+
+    Raises:
+        UserError: it names them, and what to do.
+    """
+    eager = {name: why for name, of in study.methods.items() if (why := of_method(of))}
+    replayed = [name for name in study.methods if name not in eager]
+    mode, _ = graphs_mode(study.train, device, eager=None)
+    if mode == "off" or not eager or not replayed:
+        return
+    name, why = next(iter(eager.items()))
+    raise UserError(
+        f"train.cuda_graphs: '{mode}' replays the steps of {', '.join(replayed)} as CUDA graphs, "
+        f"and of {', '.join(eager)} it cannot ({name}: {why}): set it to 'off', so that all train "
+        "alike and their costs can be compared"
+    )
 
 
 def padded_lengths(maxima: NDArray[np.int64]) -> list[int]:

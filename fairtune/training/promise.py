@@ -164,11 +164,16 @@ def promise(study: Params, methods: Sequence[str], trials: Sequence[str] = ()) -
         trials: the method of each trial of a learning rate to run before.
 
     Raises:
-        UserError: the device or the precision asked for is not there.
+        UserError: the device or the precision asked for is not there, or the methods would not
+            train alike on it.
     """
     from fairtune.hardware import device
 
     chosen = device.choose(study.train)
+    if chosen.type == "cuda":
+        from fairtune.training.plan import check_alike
+
+        check_alike(study, chosen)
     what = " and ".join(
         f"{len(some)} {name}{'s' if len(some) > 1 else ''}"
         for some, name in ((trials, "trial"), (methods, "training"))

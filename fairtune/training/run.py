@@ -24,6 +24,7 @@ from fairtune.training.batches import batches_of
 from fairtune.training.inference import measure_inference
 from fairtune.training.job import Job
 from fairtune.training.loop import train_model
+from fairtune.training.plan import check_alike
 from fairtune.training.prediction import predict
 from fairtune.training.recording import Evidence, run_record
 
@@ -113,6 +114,7 @@ def load(job: Job, chosen: Choice) -> Built:
             suffice.
     """
     train = job.study.train
+    check_alike(job.study, chosen)
     steps = train.epochs * batches_of(len(job.splits["train"]), train.batch_size)
     try:
         built = build(
