@@ -140,7 +140,7 @@ def test_what_dvc_would_stumble_over_is_said_before(
     assert line_of(check.check, capfd).startswith(line)
 
 
-@pytest.mark.parametrize("value", [42, "42", None, [], {"first": 42}, tiny.DROP], ids=str)
+@pytest.mark.parametrize("value", [42, "42", None, [], {"first": 42}, tiny.DROP], ids=range(6))
 def test_dvc_says_that_seeds_must_be_a_list(here: Path, value: object) -> None:
     tiny.write_study(here, {"seeds": value})
     assert said_by_dvc(here) == (
