@@ -259,7 +259,7 @@ def page() -> str:
         for key, why in refused.items()
     ]
     beside = [
-        row([f"`{kind.value.lower()}`", f"`{key}`", f"`{other}: {conditions.written(value)}`"])
+        row([f"`{kind.value.lower()}`", f"`{key}`", f"`{conditions.beside(other, value)}`"])
         for kind, keys_of in conditions.BESIDE.items()
         for key, (other, value) in keys_of.items()
     ]

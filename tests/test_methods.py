@@ -433,11 +433,14 @@ def test_a_key_that_wants_another_is_refused_without_it(
 ) -> None:
     block = next(one.block for one in METHODS if one.kind == kind)
     other, value = conditions.BESIDE[kind][key]
-    usual = PEFT_TYPE_TO_CONFIG_MAPPING[kind].__dataclass_fields__[key].default
-    given = {**block, key: 0.5 if isinstance(usual, float) else 8}
-    line = rf"^methods\.m\.{key}: {given[key]} has no effect without {other}: "
+    fields = PEFT_TYPE_TO_CONFIG_MAPPING[kind].__dataclass_fields__
+    usual = fields[key].default
+    given = {**block, key: True if usual is False else 0.5 if isinstance(usual, float) else 8}
+    line = rf"^methods\.m\.{key}: {given[key]} has no effect without {other}[:;]"
     with pytest.raises(UserError, match=line):
         made(study(checkpoint("bert"), given))
+    if value is conditions.SET:
+        value = 2 if fields[other].default is None else 0.5
     assert made(study(checkpoint("bert"), {**given, other: value})).counts.adapter > 0
 
 

@@ -11,13 +11,17 @@ from peft.utils import PeftType
 
 from fairtune.core.errors import UserError
 
+SET = object()
+"""Stands for any value but none: nothing, null, 0 or false."""
 BESIDE: dict[PeftType, dict[str, tuple[str, Any]]] = {
     PeftType.DEFT: {"init_scale": ("init_weights", False)},
+    PeftType.LOKR: {"rank_dropout_scale": ("rank_dropout", SET)},
     PeftType.MISS: {"mini_r": ("init_weights", "mini")},
     PeftType.OFT: {"eps": ("coft", True)},
     PeftType.P_TUNING: {"encoder_dropout": ("encoder_reparameterization_type", "LSTM")},
     PeftType.PREFIX_TUNING: {"encoder_hidden_size": ("prefix_projection", True)},
     PeftType.PSOFT: {"random_seed": ("psoft_svd", "lowrank")},
+    PeftType.SUPERTUNING: dict.fromkeys(("lora_alpha", "lora_dropout"), ("r", SET)),
     PeftType.TINYLORA: {"init_v_bound": ("init_weights", "uniform")},
 }
 """A key, and which other key must have which value for it."""
@@ -44,18 +48,21 @@ def check_conditions(
     usual = {field.name: field.default for field in fields}
     for key, (other, value) in BESIDE.get(kind, {}).items():
         chosen = keywords.get(other, usual[other])
-        if keywords.get(key, usual[key]) != usual[key] and chosen != value:
+        met = bool(chosen) if value is SET else chosen == value
+        if keywords.get(key, usual[key]) != usual[key] and not met:
             raise UserError(
                 f"methods.{name}.{key}: {keywords[key]!r} has no effect without "
-                f"{other}: {written(value)}; set both, or drop the key"
+                f"{beside(other, value)}; set both, or drop the key"
             )
     if quantize and kind == PeftType.LORA:
         _check_bits(keywords, quantize, name=name)
 
 
-def written(value: Any) -> str:
-    """Return a value as YAML has it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def beside(key: str, value: Any) -> str:
+    """Return a key with the value that another needs, as YAML has it."""
+    if value is SET:
+        return key
+    return f"{key}: {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _check_bits(keywords: Mapping[str, Any], quantize: str, *, name: str) -> None:
