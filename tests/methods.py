@@ -266,9 +266,10 @@ def page() -> str:
     beside += [row(["`lora`", f"`{key}`", "no `quantize`"]) for key in conditions.NOT_IN_4_BITS]
     starts_of = [one for one in refusals.STARTED if one not in conditions.STARTS_IN_4_BITS]
     beside += [row(["`lora`", f"`init_lora_weights: {s}`", "no `quantize`"]) for s in starts_of]
-    eager = {kind.value.lower(): why for kind, why in uncaptured.ADAPTERS.items()}
-    eager |= uncaptured.KEYS
-    slow = [row([f"`{name}`", why]) for name, why in eager.items()]
+    eager = {f"`{kind.value.lower()}`": why for kind, why in uncaptured.ADAPTERS.items()}
+    eager |= {f"`{key}`": why for key, why in uncaptured.KEYS.items()}
+    eager |= {f"`{key}` of LoHa and LoKr": why for key, why in uncaptured.DROPPED.items()}
+    slow = [row(cells) for cells in eager.items()]
     parts = [
         TOP,
         *lines,

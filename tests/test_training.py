@@ -350,6 +350,29 @@ def test_graphs_asked_for_where_the_adapter_works_on_gradients_are_refused() -> 
     assert plan.graphs_mode(settings(), gpu, eager=None)[0] == "auto"
 
 
+@pytest.mark.parametrize(
+    ("block", "drop", "why"),
+    [
+        ({"adapter": "lokr", "r": 2, "module_dropout": 0.5}, 0.0, uncaptured.CHANCE),
+        ({"adapter": "loha", "r": 2, "rank_dropout": 0.5}, 0.0, uncaptured.COPIES),
+        ({"adapter": "lokr", "r": 2}, 0.0, None),
+        ({"adapter": "delora", "r": 2, "module_dropout": 0.5}, 0.0, None),
+        ({"adapter": "lokr", "r": 2}, 0.1, uncaptured.CHANCE),
+    ],
+)
+def test_what_is_left_out_by_chance_is_not_fixed_in_a_graph(
+    encoder: Callable[..., Path], block: dict[str, Any], drop: float, why: str | None
+) -> None:
+    method = Method(learning_rate=1e-3, targets=["query", "value"], **block)
+    chosen = device.choose(settings())
+    of = Model(name=str(encoder()))
+    model = build(of, method, name="m", labels=2, device=chosen, seed=1, steps=3).model
+    model.config.layerdrop = drop
+    assert uncaptured.of_model(model) == why
+    if not drop:
+        assert uncaptured.of_method(method) == why
+
+
 @pytest.mark.parametrize("mode", ["auto", "on"])
 def test_methods_that_cannot_all_be_captured_are_named_before_any_is_trained(mode: str) -> None:
     gpu = dataclasses.replace(device.choose(settings()), type="cuda", precision="bf16")

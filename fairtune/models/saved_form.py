@@ -37,8 +37,8 @@ def take(model: Any) -> None:
         config.inference_mode = True
     for name, kept in (getattr(config, "rank_pattern", None) or {}).items():
         if isinstance(kept, list):  # AdaLoRA's; the key of a LoRA is a rank that its user set
-            layer = model.base_model.model.get_submodule(name.removesuffix(f".{ADAPTER}")[:-7])
-            keep_ranks(layer, torch.tensor(kept))
+            of_layer = name.removesuffix(f".{ADAPTER}").removesuffix(".lora_E")
+            keep_ranks(model.base_model.model.get_submodule(of_layer), torch.tensor(kept))
 
 
 def keep_ranks(layer: Any, kept: torch.Tensor) -> None:
