@@ -11,8 +11,6 @@ from fairtune.core.errors import UserError
 from fairtune.core.method import Method
 from fairtune.core.params import Model
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-
 
 def load(
     model: Model, method: Method, *, folder: Path, labels: int, pad_token_id: int, chosen: Any
@@ -55,11 +53,12 @@ def load(
         # AdaLoRA keeps the ranks that it found in LoRA's key for those that a user sets.
         warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
         adapted = PeftModel.from_pretrained(base, str(folder)).to(chosen.torch_device)
-    restore(adapted, folder / ADAPTER_WEIGHTS)
+    if method.quantize:
+        restore(adapted, folder)
     return adapted
 
 
-def restore(model: Any, path: Path) -> None:
+def restore(model: Any, folder: Path) -> None:
     """Give the adapter's parameters the very values that were saved.
 
     Beside 4-bit weights whose products are in bf16, PEFT makes AdaLoRA's matrices anew in bf16, and
@@ -67,12 +66,15 @@ def restore(model: Any, path: Path) -> None:
 
     Args:
         model: wrapped by PEFT, its adapter loaded.
-        path: the adapter's weights.
+        folder: of the adapter's weights.
     """
+    from peft.utils import SAFETENSORS_WEIGHTS_NAME
     from safetensors.torch import load_file
 
-    saved = load_file(path)
+    from fairtune.models.saved_form import ADAPTER
+
+    saved = load_file(folder / SAFETENSORS_WEIGHTS_NAME)
     for name, parameter in model.named_parameters():
-        value = saved.get(name.replace(".default", ""))
+        value = saved.get(name.replace(f".{ADAPTER}", ""))
         if value is not None and value.shape == parameter.shape:
             parameter.data.copy_(value)
