@@ -36,7 +36,11 @@ class ThisPython(KernelSpecManager):
         command = [sys.executable, "-m", "fairtune.preload.kernel", "-f", "{connection_file}"]
         # Else the kernel warns that its parent has gone when it is shut down.
         command.append("--log-level=ERROR")
-        return KernelSpec(argv=command, display_name="Python 3", language="python")
+        # By a signal, Jupyter's interrupt before the end would reach the process that waits for a
+        # forked kernel as well, which answers it as a person's Ctrl-C.
+        return KernelSpec(
+            argv=command, display_name="Python 3", language="python", interrupt_mode="message"
+        )
 
 
 def execute(source: Path, *, folder: Path) -> Any:
